@@ -1,0 +1,18 @@
+//! The record schema: every word that a guest says to the harness, and every
+//! line that a run directory keeps.
+//!
+//! The only crate that both sides of the VM share, so it depends on serde alone
+//! and must not know how a case is run, judged or drawn.
+
+mod event;
+mod quantity;
+mod requirement;
+mod wire;
+
+pub use event::{
+    CaseEnd, CaseStart, Check, CheckKind, Clock, Driver, Event, Hierarchy, Histogram, KernelId,
+    Outcome, Preference, RunEnd, RunStart, SCHEMA, Series, StageKind, Value, Verdict,
+};
+pub use quantity::{Quantity, Unit};
+pub use requirement::{ALL, ParseRequirementError, Requirement, ids};
+pub use wire::{Ending, Job, JobCase, Message, Ready};

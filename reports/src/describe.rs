@@ -1,0 +1,62 @@
+//! A check in words, the same ones in every output: what was expected, what was
+//! observed, where the bound comes from. It must not know any output format.
+
+use cgauge_record::{Check, Quantity, Unit, Verdict};
+
+use crate::units;
+
+/// The checks of a case that failed, in the order in which they ran.
+pub(crate) fn failed(checks: &[Check]) -> impl Iterator<Item = &Check> {
+    checks.iter().filter(|it| it.implied() == Verdict::Fail)
+}
+
+/// What was observed and in which file: `processes in the group (pids.current)`.
+pub(crate) fn subject(check: &Check) -> String {
+    match (check.what.as_str(), check.file.as_str()) {
+        ("", "") => "something without a name".to_owned(),
+        ("", file) => file.to_owned(),
+        (what, "") => what.to_owned(),
+        (what, file) => format!("{what} ({file})"),
+    }
+}
+
+/// What the promise allows: `at most 8 processes`.
+pub(crate) fn expected(check: &Check) -> String {
+    let with_unit = |it: &Quantity| units::exact(it, check.unit);
+    match (&check.equals, &check.at_least, &check.at_most) {
+        (Some(only), _, _) => format!("exactly {}", with_unit(only)),
+        (None, Some(least), Some(most)) => format!("from {least} to {}", with_unit(most)),
+        (None, Some(least), None) => format!("at least {}", with_unit(least)),
+        (None, None, Some(most)) => format!("at most {}", with_unit(most)),
+        (None, None, None) => "nothing in particular".to_owned(),
+    }
+}
+
+/// What the kernel did, with its unit.
+pub(crate) fn observed(check: &Check) -> String {
+    units::exact(&check.observed, check.unit)
+}
+
+/// The unit, where the quantities have one.
+pub(crate) fn unit(check: &Check) -> Option<&'static str> {
+    match check.unit {
+        Unit::Text | Unit::Errno | Unit::Other => None,
+        other => Some(other.symbol()),
+    }
+}
+
+/// A failed check in one sentence.
+pub(crate) fn sentence(check: &Check) -> String {
+    let because = match check.bound_reason.as_str() {
+        "" => String::new(),
+        reason => format!(" ({reason})"),
+    };
+    format!("{}: expected {}, observed {}{because}", subject(check), expected(check), observed(check))
+}
+
+/// The line of a case's output that says most: a panic's message, else the last.
+pub(crate) fn last_words(output: &[String]) -> Option<&str> {
+    let panic = output.iter().rposition(|it| it.contains("panicked at"));
+    let message = panic.and_then(|at| output.get(at + 1)).filter(|it| !it.trim().is_empty());
+    message.or_else(|| output.iter().rfind(|it| !it.trim().is_empty())).map(|it| it.trim())
+}

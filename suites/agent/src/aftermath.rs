@@ -1,0 +1,190 @@
+//! What a case left behind: groups, mounts, processes, and what the kernel
+//! complained of meanwhile.
+//!
+//! A picture of the machine is taken before the case and compared with one
+//! after it; nothing here knows what the case did.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// At most so many lines of a kind are told: the first ones say why.
+const MOST_LINES: usize = 20;
+/// Words of the kernel log that speak of a bug in the kernel. Lockdep says
+/// "possible circular locking" and the like behind "WARNING:".
+const COMPLAINTS: [&str; 9] = [
+    "BUG:",
+    "WARNING:",
+    "kernel BUG at",
+    "Oops",
+    "general protection fault",
+    "INFO: task",
+    "INFO: rcu",
+    "UBSAN:",
+    "soft lockup",
+];
+
+/// The machine before a case.
+#[derive(Debug)]
+pub struct Before {
+    groups: BTreeSet<String>,
+    mounts: BTreeSet<String>,
+    processes: BTreeSet<i32>,
+    taint: String,
+    log: Option<File>,
+}
+
+/// What differs after it.
+#[derive(Debug, Default)]
+pub struct Differences {
+    /// Groups, mounts and processes that were not there before.
+    pub leftovers: Vec<String>,
+    /// The kernel's complaints and new taint.
+    pub kernel_complaints: Vec<String>,
+}
+
+impl Before {
+    /// Takes the picture. `root` is the mount point of the hierarchy.
+    pub fn look(root: &Path) -> Self {
+        Self {
+            groups: groups_below(root),
+            mounts: mounts(),
+            processes: processes(),
+            taint: taint(),
+            log: open_log(),
+        }
+    }
+
+    /// Takes another picture, and cleans up what is in it and was not before.
+    pub fn compare(mut self, root: &Path) -> Differences {
+        let mut found = Differences::default();
+        for pid in processes().difference(&self.processes) {
+            found.leftovers.push(format!("process {pid} ({})", name_of(*pid)));
+            // It may have ended since it was seen.
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+        for group in (&groups_below(root) - &self.groups).iter().rev() {
+            found.leftovers.push(format!("group {group}"));
+            // A group that will not go is named above all the same.
+            let _ = fs::remove_dir(group);
+        }
+        for target in (&mounts() - &self.mounts).iter().rev() {
+            found.leftovers.push(format!("mount {target}"));
+        }
+        found.kernel_complaints = self.log.as_mut().map(complaints).unwrap_or_default();
+        let taint = taint();
+        if taint != self.taint {
+            found.kernel_complaints.push(format!("kernel taint went from {} to {taint}", self.taint));
+        }
+        found.leftovers.truncate(MOST_LINES);
+        found.kernel_complaints.truncate(MOST_LINES);
+        found
+    }
+}
+
+fn groups_below(root: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|it| it.is_dir()) {
+                found.insert(entry.path().display().to_string());
+                folders.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+fn mounts() -> BTreeSet<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    table.lines().filter_map(|line| Some(line.split(' ').nth(4)?.to_owned())).collect()
+}
+
+/// Processes of user space. Kernel threads come and go as the kernel likes.
+fn processes() -> BTreeSet<i32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return BTreeSet::new() };
+    let pids = entries.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| !is_kernel_thread_or_gone(*pid)).collect()
+}
+
+fn is_kernel_thread_or_gone(pid: i32) -> bool {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    // The name, in parentheses, may hold anything; fields count from behind it.
+    let behind = stat.rsplit_once(')').map_or("", |(_, it)| it);
+    let flags = behind.split_ascii_whitespace().nth(6).and_then(|it| it.parse::<u64>().ok());
+    flags.is_none_or(|it| it & PF_KTHREAD != 0)
+}
+
+fn name_of(pid: i32) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim_end().to_owned()
+}
+
+fn taint() -> String {
+    let flags = fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
+    flags.trim().to_owned()
+}
+
+fn open_log() -> Option<File> {
+    let mut log =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").ok()?;
+    log.seek(SeekFrom::End(0)).ok()?;
+    Some(log)
+}
+
+fn complaints(log: &mut File) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut record = [0; 8192];
+    loop {
+        match log.read(&mut record) {
+            Ok(0) => break,
+            Ok(length) => found.extend(complaint(&String::from_utf8_lossy(&record[..length]))),
+            // Records were overwritten before they were read; the next is there.
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    found
+}
+
+/// The text of a `/dev/kmsg` record if it is a complaint.
+fn complaint(record: &str) -> Option<String> {
+    let (prefix, text) = record.split_once(';')?;
+    // User space can write here as well, with a facility other than 0.
+    let priority: u32 = prefix.split(',').next()?.parse().ok()?;
+    let line = text.lines().next()?;
+    let of_the_kernel = priority >> 3 == 0;
+    (of_the_kernel && COMPLAINTS.iter().any(|it| line.contains(it))).then(|| line.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_are_told_from_the_rest_of_the_log() {
+        for (record, expected) in [
+            (
+                "4,1047,5270450570,-;WARNING: CPU: 0 PID: 71 at kernel/cgroup/cgroup.c:6789 css_put+0x1/0x2\n",
+                true,
+            ),
+            ("1,1,1,-;BUG: kernel NULL pointer dereference, address: 0000000000000008\n SUBSYSTEM=x\n", true),
+            ("3,9,9,-;INFO: task rmdir:44 blocked for more than 120 seconds.\n", true),
+            ("6,1,1,-;Memory cgroup out of memory: Killed process 77 (case)\n", false),
+            ("12,1,1,-;WARNING: written by user space\n", false),
+            ("not a record", false),
+        ] {
+            assert_eq!(complaint(record).is_some(), expected, "{record}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! From the kernel's first process to a machine that cases can run on: mounts,
+//! modules, the rest of the CPUs.
+//!
+//! It knows no case. What it cannot do it says in one sentence, for a guest has
+//! nobody to ask.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use cgauge_record::Hierarchy;
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::mount::{MsFlags, mount};
+
+/// Where the initramfs keeps the modules to load, named so that their sorted
+/// order is the order of their dependencies.
+const MODULES: &str = "/modules";
+/// Where the unified hierarchy is mounted.
+pub const UNIFIED: &str = "/sys/fs/cgroup";
+
+/// What stopped the machine from coming up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file system would not mount.
+    #[error("mount {kind} on {target}: {errno}")]
+    Mount {
+        /// The file system's type.
+        kind: &'static str,
+        /// Where.
+        target: &'static str,
+        /// The kernel's answer.
+        errno: nix::errno::Errno,
+    },
+    /// A kernel module would not load.
+    #[error("load the module {name}: {errno}")]
+    Module {
+        /// The module's file.
+        name: String,
+        /// The kernel's answer.
+        errno: nix::errno::Errno,
+    },
+    /// A hierarchy that this agent does not mount.
+    #[error("the {0:?} hierarchy is not supported by this agent")]
+    Hierarchy(Hierarchy),
+    /// A file or folder of the guest.
+    #[error("{path}: {source}")]
+    File {
+        /// Which one.
+        path: String,
+        /// What went wrong.
+        source: io::Error,
+    },
+}
+
+fn file(path: impl AsRef<Path>, source: io::Error) -> Error {
+    Error::File { path: path.as_ref().display().to_string(), source }
+}
+
+/// Mounts what every process expects, loads the modules, mounts the hierarchy.
+pub fn come_up(hierarchy: Hierarchy) -> Result<(), Error> {
+    let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount_at("proc", "/proc", quiet, None)?;
+    mount_at("sysfs", "/sys", quiet, None)?;
+    mount_at("devtmpfs", "/dev", MsFlags::MS_NOSUID, Some("mode=0755"))?;
+    mount_at("tmpfs", "/tmp", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777"))?;
+    mount_at("tmpfs", "/run", quiet, Some("mode=0755"))?;
+    load_modules()?;
+    match hierarchy {
+        Hierarchy::Unified => mount_at("cgroup2", UNIFIED, quiet, None),
+        other => Err(Error::Hierarchy(other)),
+    }
+}
+
+fn mount_at(
+    kind: &'static str,
+    target: &'static str,
+    flags: MsFlags,
+    data: Option<&str>,
+) -> Result<(), Error> {
+    fs::create_dir_all(target).map_err(|source| file(target, source))?;
+    mount(Some(kind), target, Some(kind), flags, data)
+        .map_err(|errno| Error::Mount { kind, target, errno })
+}
+
+fn load_modules() -> Result<(), Error> {
+    let Ok(folder) = fs::read_dir(MODULES) else { return Ok(()) };
+    let mut paths: Vec<_> = folder.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    for path in paths {
+        let module = fs::File::open(&path).map_err(|source| file(&path, source))?;
+        match finit_module(&module, c"", ModuleInitFlags::empty()) {
+            // Built in, or loaded by another's request already.
+            Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
+            Err(errno) => return Err(Error::Module { name: path.display().to_string(), errno }),
+        }
+        // Its text is in the kernel now; the file only fills memory.
+        fs::remove_file(&path).map_err(|source| file(&path, source))?;
+    }
+    Ok(())
+}
+
+/// Brings CPUs online until `wanted` are.
+///
+/// A guest is saved with one CPU running, so that it stops at one instruction;
+/// the rest join when the job says how many.
+pub fn bring_up_cpus(wanted: u32) -> Result<(), Error> {
+    for cpu in 1..wanted {
+        let path = format!("/sys/devices/system/cpu/cpu{cpu}/online");
+        if fs::read_to_string(&path).is_ok_and(|it| it.trim() == "1") {
+            continue;
+        }
+        fs::write(&path, "1").map_err(|source| file(&path, source))?;
+    }
+    Ok(())
+}

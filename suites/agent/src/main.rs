@@ -1,0 +1,80 @@
+//! PID 1 of the guest: brings the machine up, stops to be saved if it is told
+//! so, then runs the cases of its job and says how each ended.
+//!
+//! It judges nothing: it knows no promise and no bound.
+
+mod aftermath;
+mod boot;
+mod case;
+mod channel;
+mod port;
+
+use std::fs;
+use std::path::Path;
+
+use cgauge_record::{Hierarchy, Job, Message, Ready};
+
+use crate::case::Prepared;
+use crate::channel::Channel;
+use crate::port::Ports;
+
+/// The job's name in the firmware configuration.
+const JOB: &str = "opt/cgauge/job";
+/// What stands there instead when the guest is booted to be saved.
+const SAVE: &[u8] = b"save";
+
+fn main() {
+    let ports = match Ports::open() {
+        Ok(ports) => ports,
+        // Without ports there is no way to say anything but on the console, and
+        // PID 1 that ends is a panic that the harness reports.
+        Err(errno) => panic!("cgauge: no right to use I/O ports: {errno}"),
+    };
+    let channel = Channel::new(&ports);
+    if let Err(error) = work(&ports, &channel) {
+        channel.say(&Message::Broken { reason: error.to_string() });
+    }
+    ports.power_off();
+}
+
+fn work(ports: &Ports, channel: &Channel<'_>) -> Result<(), Box<dyn std::error::Error>> {
+    boot::come_up(Hierarchy::Unified)?;
+    fs::write("/proc/self/oom_score_adj", "-1000")?;
+    let root = Path::new(boot::UNIFIED);
+    let mut prepared = Some(Prepared::new(root)?);
+    let ready = Message::Ready(ready());
+
+    let mut bytes = job_bytes(ports)?;
+    if bytes == SAVE {
+        channel.say(&ready);
+        ports.pause_to_be_saved();
+        // From here on it is a restored guest, with another job.
+        bytes = job_bytes(ports)?;
+    }
+    channel.say(&ready);
+    let job: Job = serde_json::from_slice(&bytes)?;
+    boot::bring_up_cpus(job.cpus)?;
+    for (index, case) in job.cases.iter().enumerate() {
+        channel.say(&Message::Start { index });
+        let prepared = match prepared.take() {
+            Some(prepared) => prepared,
+            None => Prepared::new(root)?,
+        };
+        channel.say(&Message::End(prepared.run(case, channel)?));
+    }
+    Ok(())
+}
+
+fn job_bytes(ports: &Ports) -> Result<Vec<u8>, String> {
+    ports.firmware_file(JOB).ok_or_else(|| format!("QEMU was given no {JOB}"))
+}
+
+fn ready() -> Ready {
+    let read = |path| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let source = read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+    Ready {
+        release: read("/proc/sys/kernel/osrelease"),
+        version: read("/proc/sys/kernel/version"),
+        kvm_clock: source == "kvm-clock",
+    }
+}

@@ -1,0 +1,270 @@
+//! The one door to the cgroup filesystem: a directory by handle, and every
+//! read and write with the bytes and the errno that the kernel answered.
+//!
+//! Nothing here knows what an interface file means. A handle, not a path: a
+//! group that was removed or renamed fails cleanly instead of being mistaken
+//! for its successor.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::dir::{Dir as Listing, Type};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+/// What was asked of the kernel when it refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Request {
+    /// Opening a directory or file.
+    #[error("open")]
+    Open,
+    /// Reading a file.
+    #[error("read")]
+    Read,
+    /// Writing these bytes in one `write(2)`.
+    #[error("write {0:?} to")]
+    Write(String),
+    /// Making a group.
+    #[error("make")]
+    Make,
+    /// Removing a group.
+    #[error("remove")]
+    Remove,
+    /// Listing a group's entries.
+    #[error("list")]
+    List,
+    /// Starting a process inside a group.
+    #[error("start a process in")]
+    Start,
+    /// Mounting a hierarchy.
+    #[error("mount {0:?} on")]
+    Mount(String),
+}
+
+/// The kernel's refusal: the request, the path, the errno.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{request} {}: {} ({errno:?})", path.display(), errno.desc())]
+pub struct Refusal {
+    /// What was asked.
+    pub request: Request,
+    /// Of which file or group.
+    pub path: PathBuf,
+    /// The kernel's answer.
+    pub errno: Errno,
+}
+
+/// A group's directory, open.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Dir {
+    /// Opens the directory at `path`.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, Refusal> {
+        let path = path.into();
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        match nix::fcntl::open(&path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Self { fd, path }),
+            Err(errno) => Err(Refusal { request: Request::Open, path, errno }),
+        }
+    }
+
+    /// Opens the directory `name` below this one.
+    pub fn child(&self, name: &str) -> Result<Self, Refusal> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let fd = openat(&self.fd, name, flags, Mode::empty())
+            .map_err(|errno| self.refusal(Request::Open, name, errno))?;
+        Ok(Self { fd, path: self.path.join(name) })
+    }
+
+    /// Makes the group `name` below this one and opens it.
+    pub fn make(&self, name: &str) -> Result<Self, Refusal> {
+        mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755))
+            .map_err(|errno| self.refusal(Request::Make, name, errno))?;
+        self.child(name)
+    }
+
+    /// Removes the group `name` below this one.
+    pub fn remove(&self, name: &str) -> Result<(), Refusal> {
+        unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir)
+            .map_err(|errno| self.refusal(Request::Remove, name, errno))
+    }
+
+    /// The file's bytes as text; bytes that are no UTF-8 are replaced.
+    pub fn read(&self, file: &str) -> Result<String, Refusal> {
+        let mut bytes = Vec::new();
+        let mut open = self.open_file(file, OFlag::O_RDONLY)?;
+        open.read_to_end(&mut bytes)
+            .map_err(|error| self.refusal(Request::Read, file, errno_of(&error)))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Writes `text` in one `write(2)`.
+    pub fn write(&self, file: &str, text: &str) -> Result<(), Refusal> {
+        let mut open = self.open_file(file, OFlag::O_WRONLY)?;
+        // kernfs takes a write whole or not at all; a short count would be a
+        // kernel bug that `write_all` would hide by writing the rest.
+        match open.write(text.as_bytes()) {
+            Ok(count) if count == text.len() => Ok(()),
+            Ok(_) => Err(self.refusal(Request::Write(text.to_owned()), file, Errno::EIO)),
+            Err(error) => {
+                Err(self.refusal(Request::Write(text.to_owned()), file, errno_of(&error)))
+            }
+        }
+    }
+
+    /// Opens a file of the group for a caller that reads, polls or writes it
+    /// by itself.
+    pub fn open_file(&self, file: &str, flags: OFlag) -> Result<File, Refusal> {
+        openat(&self.fd, file, flags | OFlag::O_CLOEXEC, Mode::empty())
+            .map(File::from)
+            .map_err(|errno| self.refusal(Request::Open, file, errno))
+    }
+
+    /// The names of the interface files, sorted.
+    pub fn files(&self) -> Result<Vec<String>, Refusal> {
+        self.entries(Type::File)
+    }
+
+    /// The names of the child groups, sorted.
+    pub fn children(&self) -> Result<Vec<String>, Refusal> {
+        self.entries(Type::Directory)
+    }
+
+    fn entries(&self, wanted: Type) -> Result<Vec<String>, Refusal> {
+        let refusal = |errno| self.refusal(Request::List, ".", errno);
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let mut listing =
+            Listing::openat(&self.fd, ".", flags, Mode::empty()).map_err(refusal)?;
+        let mut names = Vec::new();
+        for entry in listing.iter() {
+            let entry = entry.map_err(refusal)?;
+            let name = entry.file_name().to_string_lossy();
+            if entry.file_type() == Some(wanted) && name != "." && name != ".." {
+                names.push(name.into_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Where the directory was when it was opened; for messages and for what
+    /// takes only paths (`mount`, `inotify`).
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The last part of the path.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.path.file_name().and_then(OsStr::to_str).unwrap_or_default()
+    }
+
+    fn refusal(&self, request: Request, name: &str, errno: Errno) -> Refusal {
+        Refusal { request, path: self.path.join(name), errno }
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The errno of an I/O error; `EIO` for one that the kernel did not give.
+#[must_use]
+pub fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+/// `linux/sched.h`; libc's constant of this name overflows its type.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// A process that `clone3` made, in the parent's eyes.
+#[derive(Debug)]
+pub struct Cloned {
+    /// Its process id.
+    pub pid: nix::unistd::Pid,
+    /// A descriptor that becomes readable when it ends.
+    pub pidfd: OwnedFd,
+}
+
+/// What `clone3` returned: twice, as with `fork`.
+#[derive(Debug)]
+pub enum Side {
+    /// In the new process.
+    Child,
+    /// In the caller.
+    Parent(Cloned),
+}
+
+/// Forks with `clone3(CLONE_INTO_CGROUP)`: the child is born inside `group`
+/// and was never anywhere else. `flags` are further `CLONE_*` flags.
+///
+/// # Safety
+/// As for `fork`: in a process with other threads the child may call only what
+/// is async-signal-safe.
+pub unsafe fn clone_into(group: &Dir, flags: i32) -> Result<Side, Errno> {
+    let mut pidfd: i32 = -1;
+    // SAFETY: a plain C struct of integers, for which zero is "not used".
+    let mut args: nix::libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = CLONE_INTO_CGROUP | u64::from((nix::libc::CLONE_PIDFD | flags).cast_unsigned());
+    args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
+    args.exit_signal = nix::libc::SIGCHLD as u64;
+    args.cgroup = group.fd.as_raw_fd() as u64;
+    // SAFETY: the arguments outlive the call; the child shares no memory.
+    let result = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_clone3,
+            std::ptr::from_ref(&args),
+            std::mem::size_of_val(&args),
+        )
+    };
+    match Errno::result(result)? {
+        0 => Ok(Side::Child),
+        pid => Ok(Side::Parent(Cloned {
+            pid: nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)),
+            // SAFETY: the kernel just made it for us, and nobody else has it.
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_bytes_the_file_and_the_errno() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("cgroup.procs")).unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        let refusal = dir.write("cgroup.procs", "0").unwrap_err();
+        assert_eq!(refusal.errno, Errno::EISDIR);
+        let text = dir.child("none").unwrap_err().to_string();
+        assert!(text.starts_with("open ") && text.ends_with("none: No such file or directory (ENOENT)"), "{text}");
+        let write = Refusal { request: Request::Write("-1".into()), path: "a/pids.max".into(), errno: Errno::EINVAL };
+        assert_eq!(write.to_string(), "write \"-1\" to a/pids.max: Invalid argument (EINVAL)");
+    }
+
+    #[test]
+    fn entries_are_told_apart_and_sorted() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b", "a"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+            std::fs::write(folder.path().join(format!("{name}.file")), "1\n").unwrap();
+        }
+        let dir = Dir::open(folder.path()).unwrap();
+        assert_eq!(dir.children().unwrap(), ["a", "b"]);
+        assert_eq!(dir.files().unwrap(), ["a.file", "b.file"]);
+        assert_eq!(dir.read("a.file").unwrap(), "1\n");
+    }
+}

@@ -1,0 +1,34 @@
+//! What a case is written with: groups as directory handles, raw reads and
+//! writes that keep the errno, processes and loads inside groups, watchers,
+//! and checks.
+//!
+//! It knows no case and no VM: how it was started it learns from its
+//! environment, and what it finds out it says in records.
+
+mod case;
+pub mod check;
+mod group;
+pub mod kernel;
+pub mod parse;
+pub mod process;
+mod stop;
+pub mod time;
+pub mod watch;
+
+pub use case::{Lab, lab};
+pub use group::Group;
+pub use stop::{Outcome, Stop};
+
+/// Everything that most cases use.
+pub mod prelude {
+    pub use std::time::Duration;
+
+    pub use cgauge_record::Preference::{Higher, Lower, Neither};
+    pub use cgauge_record::{Unit, ids::*};
+    pub use rstest::rstest;
+
+    pub use crate::parse::Limit;
+    pub use crate::process::{Exit, Gate, Process};
+    pub use crate::watch::{Mechanism, Watch};
+    pub use crate::{Group, Lab, Outcome, Stop, lab};
+}

@@ -1,0 +1,99 @@
+//! Where cases run: a virtual machine, or a stand-in for tests.
+//!
+//! A stage takes a job and hands back the guest's messages and how the guest
+//! ended. It knows nothing of cgroups, promises or verdicts.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cgauge_record::{Job, Message};
+use nix::errno::Errno;
+
+pub mod vm;
+
+/// Runs jobs, each in a guest.
+pub trait Stage: Sync {
+    /// Runs `job` in a guest, handing each message to `hear` as it comes.
+    ///
+    /// # Errors
+    /// What kept the guest from starting. How a guest that did start came to its
+    /// end is no error of the stage's.
+    fn run(&self, job: &Job, hear: &mut dyn FnMut(Message)) -> Result<GuestEnd, Error>;
+}
+
+/// How a guest ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuestEnd {
+    /// The agent finished and switched it off.
+    Done,
+    /// Its kernel panicked.
+    Panicked {
+        /// The last lines of the console.
+        console: Vec<String>,
+    },
+    /// The VM's process ended by itself or by another's hand.
+    Vanished {
+        /// How it ended.
+        status: String,
+        /// The last lines of the console.
+        console: Vec<String>,
+    },
+    /// No message came in time, and it was ended.
+    Silent {
+        /// How long it was waited for.
+        after: Duration,
+        /// The last lines of the console.
+        console: Vec<String>,
+    },
+    /// It sent what is no message, and was ended.
+    Babbled {
+        /// What it sent.
+        reason: String,
+    },
+    /// The user stopped the run.
+    Interrupted,
+}
+
+/// What kept a guest from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder of the stage.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// A system call.
+    #[error("{what}: {errno}")]
+    System {
+        /// Which one.
+        what: &'static str,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+    /// QEMU ended, or refused a command.
+    #[error("{reason}{}{said}", if said.is_empty() { "" } else { ": " })]
+    Qemu {
+        /// What happened.
+        reason: String,
+        /// What it wrote as its last words.
+        said: String,
+    },
+    /// QEMU was started without its control channel.
+    #[error("QEMU has no control channel")]
+    NoChannel,
+    /// The guest did not come up.
+    #[error("{reason}")]
+    NotReady {
+        /// What was waited for.
+        reason: String,
+        /// The last lines of the console.
+        console: Vec<String>,
+    },
+    /// The user stopped the run.
+    #[error("interrupted")]
+    Interrupted,
+}

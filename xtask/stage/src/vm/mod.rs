@@ -1,0 +1,76 @@
+//! The VM stage: QEMU, with a kernel of its own for each case.
+//!
+//! Where a guest can be saved each job runs in a copy restored from it; where it
+//! cannot, each job boots its own.
+
+mod guest;
+mod machine;
+mod qmp;
+mod saved;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use cgauge_record::{Job, Message};
+
+pub use self::machine::{Accelerator, Machine, Model, Profile};
+use self::guest::{Folder, Guest};
+use self::machine::Purpose;
+use self::saved::Saved;
+use crate::{Error, GuestEnd, Stage};
+
+/// A machine that is ready to run jobs.
+#[derive(Debug)]
+pub struct Vm {
+    machine: Machine,
+    saved: Option<Saved>,
+    settings: Settings,
+}
+
+/// How guests are run, whatever runs in them.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where saved guests are kept.
+    pub cache: PathBuf,
+    /// Where running guests keep their files; each its own folder, gone with it.
+    pub work: PathBuf,
+    /// How long a kernel may take to boot to the agent's first word.
+    pub boot_deadline: Duration,
+    /// How long a guest may be silent on the host's clock.
+    pub silence: Duration,
+    /// Set when the user wants the run to stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Vm {
+    /// A VM whose jobs go on from a saved guest, which is made now if need be.
+    pub fn saved(machine: Machine, settings: Settings) -> Result<Self, Error> {
+        let saved =
+            Saved::find_or_make(&machine, &settings.cache, settings.boot_deadline, &settings.stop)?;
+        Ok(Self { machine, saved: Some(saved), settings })
+    }
+
+    /// A VM that boots for each job.
+    #[must_use]
+    pub fn booted(machine: Machine, settings: Settings) -> Self {
+        Self { machine, saved: None, settings }
+    }
+}
+
+impl Stage for Vm {
+    fn run(&self, job: &Job, hear: &mut dyn FnMut(Message)) -> Result<GuestEnd, Error> {
+        // The types of a job hold nothing that JSON cannot.
+        let job = serde_json::to_vec(job).unwrap_or_default();
+        let (_folder, mut guest) = match &self.saved {
+            Some(saved) => saved.restore(&self.machine, &self.settings.work, &job)?,
+            None => {
+                let folder = Folder::new(&self.settings.work, &job)?;
+                let (guest, _qmp) = Guest::start(&self.machine, Purpose::Boot, &folder, &[])?;
+                (folder, guest)
+            }
+        };
+        guest.hear_out(self.settings.silence, &self.settings.stop, hear)
+    }
+}
