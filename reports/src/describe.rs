@@ -5,9 +5,10 @@ use cgauge_record::{Check, Quantity, Unit, Verdict};
 
 use crate::units;
 
-/// The checks of a case that failed, in the order in which they ran.
+/// The checks of a case that failed, in the order in which they ran: by the verdict
+/// that reading gave them, for their texts may be cut since.
 pub(crate) fn failed(checks: &[Check]) -> impl Iterator<Item = &Check> {
-    checks.iter().filter(|it| it.implied() == Verdict::Fail)
+    checks.iter().filter(|it| it.verdict == Verdict::Fail)
 }
 
 /// What was observed and in which file: `processes in the group (pids.current)`.
@@ -51,12 +52,21 @@ pub(crate) fn sentence(check: &Check) -> String {
         "" => String::new(),
         reason => format!(" ({reason})"),
     };
-    format!("{}: expected {}, observed {}{because}", subject(check), expected(check), observed(check))
+    format!(
+        "{}: expected {}, observed {}{because}",
+        subject(check),
+        expected(check),
+        observed(check)
+    )
 }
 
 /// The line of a case's output that says most: a panic's message, else the last.
 pub(crate) fn last_words(output: &[String]) -> Option<&str> {
     let panic = output.iter().rposition(|it| it.contains("panicked at"));
-    let message = panic.and_then(|at| output.get(at + 1)).filter(|it| !it.trim().is_empty());
-    message.or_else(|| output.iter().rfind(|it| !it.trim().is_empty())).map(|it| it.trim())
+    let message = panic
+        .and_then(|at| output.get(at + 1))
+        .filter(|it| !it.trim().is_empty());
+    message
+        .or_else(|| output.iter().rfind(|it| !it.trim().is_empty()))
+        .map(|it| it.trim())
 }

@@ -20,7 +20,15 @@ struct Summary<'a> {
     requirements_total: usize,
     configurations: Vec<&'a RunStart>,
     cases: Vec<Case<'a>>,
+    never_ran: Vec<NeverRan<'a>>,
     notes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct NeverRan<'a> {
+    config: &'a str,
+    suite: &'a str,
+    case: &'a str,
 }
 
 #[derive(Serialize)]
@@ -48,16 +56,36 @@ pub(crate) fn write(run: &Run, out: &mut dyn Write) -> io::Result<()> {
         counts: &run.end,
         requirements_total: ALL,
         configurations: run.configurations.iter().map(|it| &it.start).collect(),
-        cases: run.cases().map(|(configuration, it)| case(configuration, it)).collect(),
+        cases: run
+            .cases()
+            .map(|(configuration, it)| case(configuration, it))
+            .collect(),
+        never_ran: never_ran(run),
         notes: &run.notes,
     };
     serde_json::to_writer_pretty(&mut *out, &summary)?;
     writeln!(out)
 }
 
+fn never_ran(run: &Run) -> Vec<NeverRan<'_>> {
+    let all = run.configurations.iter().flat_map(|configuration| {
+        let config = configuration.start.config.as_str();
+        configuration.never_ran.iter().map(move |it| NeverRan {
+            config,
+            suite: &it.suite,
+            case: &it.case,
+        })
+    });
+    all.collect()
+}
+
 fn case<'a>(configuration: &'a Configuration, case: &'a CaseReport) -> Case<'a> {
-    let mut requirements: Vec<Requirement> =
-        case.checks.iter().flat_map(|it| &it.requirements).copied().collect();
+    let mut requirements: Vec<Requirement> = case
+        .checks
+        .iter()
+        .flat_map(|it| &it.requirements)
+        .copied()
+        .collect();
     requirements.sort_unstable();
     requirements.dedup();
     let went_wrong = matches!(case.outcome, Outcome::Fail | Outcome::Error);
@@ -69,7 +97,9 @@ fn case<'a>(configuration: &'a Configuration, case: &'a CaseReport) -> Case<'a> 
         reason: &case.reason,
         elapsed_ns: case.elapsed_ns,
         checks: case.checks.len(),
-        failed_checks: describe::failed(&case.checks).map(describe::sentence).collect(),
+        failed_checks: describe::failed(&case.checks)
+            .map(describe::sentence)
+            .collect(),
         requirements,
         rerun: went_wrong.then(|| rerun_command(&configuration.start, &case.suite, &case.case)),
     }

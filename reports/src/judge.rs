@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use cgauge_record::{CaseEnd, Check, Ending, Outcome, Quantity, Requirement, RunEnd, Verdict};
+use cgauge_record::{Check, Ending, Outcome, Quantity, Requirement, RunEnd, Verdict};
 
 use crate::describe;
 
@@ -40,8 +40,11 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    fn new(outcome: Outcome, reason: impl Into<String>) -> Self {
-        Self { outcome, reason: reason.into() }
+    pub(crate) fn new(outcome: Outcome, reason: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            reason: reason.into(),
+        }
     }
 }
 
@@ -71,7 +74,10 @@ pub fn judge(checks: &[Check], skip: Option<&str>, finish: &Finish) -> Judgement
     };
     if let Some(first) = ending.kernel_complaints.first() {
         let more = and_more(ending.kernel_complaints.len() - 1, "complaint");
-        return Judgement::new(Outcome::Fail, format!("the kernel complained: {first}{more}"));
+        return Judgement::new(
+            Outcome::Fail,
+            format!("the kernel complained: {first}{more}"),
+        );
     }
     if let Some(reason) = nonsense(checks).or_else(|| disorder(ending)) {
         return Judgement::new(Outcome::Error, reason);
@@ -88,11 +94,11 @@ pub fn judge(checks: &[Check], skip: Option<&str>, finish: &Finish) -> Judgement
 /// How the process ended is not in the file, so the statement holds unless the
 /// checks contradict it.
 #[must_use]
-pub fn review(checks: &[Check], stated: &CaseEnd) -> Judgement {
-    if stated.outcome != Outcome::Fail {
-        if let Some(reason) = failure(checks) {
-            return Judgement::new(Outcome::Fail, reason);
-        }
+pub fn review(checks: &[Check], stated: Judgement) -> Judgement {
+    if stated.outcome != Outcome::Fail
+        && let Some(reason) = failure(checks)
+    {
+        return Judgement::new(Outcome::Fail, reason);
     }
     if stated.outcome == Outcome::Pass {
         if checks.is_empty() {
@@ -102,7 +108,7 @@ pub fn review(checks: &[Check], stated: &CaseEnd) -> Judgement {
             return Judgement::new(Outcome::Error, reason);
         }
     }
-    Judgement::new(stated.outcome, stated.reason.clone())
+    stated
 }
 
 const NO_CHECK: &str = "made no check: a case that checks nothing cannot fail";
@@ -129,10 +135,10 @@ fn says(check: &Check) -> Says {
     if limits.into_iter().flatten().any(|it| finite(it).is_none()) {
         return Says::Nonsense("a bound is no finite number");
     }
-    if let (Some(least), Some(most)) = (&check.at_least, &check.at_most) {
-        if !most.reaches(least) {
-            return Says::Nonsense("nothing lies between its bounds");
-        }
+    if let (Some(least), Some(most)) = (&check.at_least, &check.at_most)
+        && !most.reaches(least)
+    {
+        return Says::Nonsense("nothing lies between its bounds");
     }
     if let Some(only) = &check.equals {
         let possible = check.at_least.as_ref().is_none_or(|it| only.reaches(it))
@@ -141,7 +147,11 @@ fn says(check: &Check) -> Says {
             return Says::Nonsense("the value that it demands lies outside its bounds");
         }
     }
-    let demands_number = limits.into_iter().chain([&check.equals]).flatten().any(|it| it.number().is_some());
+    let demands_number = limits
+        .into_iter()
+        .chain([&check.equals])
+        .flatten()
+        .any(|it| it.number().is_some());
     if demands_number && not_finite(&check.observed) {
         return Says::Nonsense("what it observed is no finite number");
     }
@@ -184,10 +194,16 @@ fn disorder(ending: &Ending) -> Option<String> {
         None => String::new(),
     };
     if ending.timed_out {
-        return Some(format!("the case was killed when its deadline was over{}", last_words()));
+        return Some(format!(
+            "the case was killed when its deadline was over{}",
+            last_words()
+        ));
     }
     if let Some(signal) = ending.signal {
-        return Some(format!("the case was killed by signal {signal}{}", last_words()));
+        return Some(format!(
+            "the case was killed by signal {signal}{}",
+            last_words()
+        ));
     }
     match ending.exit_code {
         Some(0) => {}
@@ -204,7 +220,10 @@ fn disorder(ending: &Ending) -> Option<String> {
         return Some(format!("the case left something behind: {first}{more}"));
     }
     if ending.records_dropped > 0 {
-        return Some(format!("{} records were thrown away: there were too many", ending.records_dropped));
+        return Some(format!(
+            "{} records were thrown away: there were too many",
+            ending.records_dropped
+        ));
     }
     None
 }
@@ -236,7 +255,8 @@ impl Tally {
             Outcome::Inconclusive => &mut self.end.inconclusive,
         };
         *counter += 1;
-        self.requirements.extend(checks.iter().flat_map(|it| &it.requirements));
+        self.requirements
+            .extend(checks.iter().flat_map(|it| &it.requirements));
     }
 
     /// The counts so far. A requirement is covered when an executed check named it.
@@ -284,7 +304,10 @@ mod tests {
     }
 
     fn exit(code: i32) -> Ending {
-        Ending { exit_code: Some(code), ..Ending::default() }
+        Ending {
+            exit_code: Some(code),
+            ..Ending::default()
+        }
     }
 
     fn outcome(checks: &[Check], skip: Option<&str>, ending: Ending) -> Outcome {
@@ -294,7 +317,10 @@ mod tests {
     #[test]
     fn the_stated_verdict_counts_for_nothing() {
         let lies_pass = broken();
-        let lies_fail = Check { verdict: Verdict::Fail, ..held() };
+        let lies_fail = Check {
+            verdict: Verdict::Fail,
+            ..held()
+        };
         assert_eq!(outcome(&[lies_pass], None, exit(0)), Outcome::Fail);
         assert_eq!(outcome(&[lies_fail], None, exit(0)), Outcome::Pass);
     }
@@ -305,7 +331,10 @@ mod tests {
         for finish in [
             Finish::Ended(exit(0)),
             Finish::Ended(exit(101)),
-            Finish::Ended(Ending { timed_out: true, ..Ending::default() }),
+            Finish::Ended(Ending {
+                timed_out: true,
+                ..Ending::default()
+            }),
             Finish::GuestPanicked,
             Finish::GuestVanished,
             Finish::HostDeadline,
@@ -315,7 +344,11 @@ mod tests {
         ] {
             let it = judge(&checks, Some("no such file"), &finish);
             assert_eq!(it.outcome, Outcome::Fail, "{finish:?}");
-            assert!(it.reason.ends_with("and 2 more failed checks"), "{}", it.reason);
+            assert!(
+                it.reason.ends_with("and 2 more failed checks"),
+                "{}",
+                it.reason
+            );
             assert!(it.reason.contains("pids.max is 8"), "{}", it.reason);
         }
     }
@@ -336,7 +369,10 @@ mod tests {
             assert_eq!(it.outcome, Outcome::Error, "{finish:?}");
             assert!(!it.reason.is_empty());
         }
-        let warned = Ending { kernel_complaints: complaint, ..exit(101) };
+        let warned = Ending {
+            kernel_complaints: complaint,
+            ..exit(101)
+        };
         assert_eq!(outcome(&[held()], Some("x"), warned), Outcome::Fail);
     }
 
@@ -345,30 +381,62 @@ mod tests {
         for ending in [
             exit(101),
             Ending::default(),
-            Ending { signal: Some(9), ..Ending::default() },
-            Ending { timed_out: true, signal: Some(9), ..Ending::default() },
-            Ending { leftovers: vec!["group /t/a".into()], ..exit(0) },
-            Ending { records_dropped: 3, ..exit(0) },
+            Ending {
+                signal: Some(9),
+                ..Ending::default()
+            },
+            Ending {
+                timed_out: true,
+                signal: Some(9),
+                ..Ending::default()
+            },
+            Ending {
+                leftovers: vec!["group /t/a".into()],
+                ..exit(0)
+            },
+            Ending {
+                records_dropped: 3,
+                ..exit(0)
+            },
         ] {
             for skip in [None, Some("no pids controller")] {
-                assert_eq!(outcome(&[held()], skip, ending.clone()), Outcome::Error, "{ending:?}");
+                assert_eq!(
+                    outcome(&[held()], skip, ending.clone()),
+                    Outcome::Error,
+                    "{ending:?}"
+                );
             }
         }
     }
 
     #[test]
     fn an_error_repeats_what_the_case_said_last() {
-        let output = ["thread 'holds' panicked at lab.rs:3:1:", "mkdir a: EPERM", "note: run", "test result: FAILED", ""];
-        let ending = Ending { output: output.map(str::to_owned).to_vec(), ..exit(101) };
+        let output = [
+            "thread 'holds' panicked at lab.rs:3:1:",
+            "mkdir a: EPERM",
+            "note: run",
+            "test result: FAILED",
+            "",
+        ];
+        let ending = Ending {
+            output: output.map(str::to_owned).to_vec(),
+            ..exit(101)
+        };
         let it = judge(&[], None, &Finish::Ended(ending));
-        assert_eq!(it.reason, "the case exited with code 101 though no check had failed: mkdir a: EPERM");
+        assert_eq!(
+            it.reason,
+            "the case exited with code 101 though no check had failed: mkdir a: EPERM"
+        );
     }
 
     #[test]
     fn a_skip_needs_only_that_nothing_went_wrong() {
         assert_eq!(outcome(&[], Some("no file"), exit(0)), Outcome::Skip);
         assert_eq!(outcome(&[held()], Some("no file"), exit(0)), Outcome::Skip);
-        assert_eq!(outcome(&[broken()], Some("no file"), exit(0)), Outcome::Fail);
+        assert_eq!(
+            outcome(&[broken()], Some("no file"), exit(0)),
+            Outcome::Fail
+        );
     }
 
     #[test]
@@ -379,14 +447,30 @@ mod tests {
 
     #[test]
     fn a_check_that_no_kernel_could_decide_is_an_error() {
-        let unbound = Check { at_most: None, ..held() };
-        let empty = Check { at_least: Some(9.into()), ..held() };
-        let outside = Check { equals: Some(9.into()), ..held() };
+        let unbound = Check {
+            at_most: None,
+            ..held()
+        };
+        let empty = Check {
+            at_least: Some(9.into()),
+            ..held()
+        };
+        let outside = Check {
+            equals: Some(9.into()),
+            ..held()
+        };
         let word = check(8, "max");
-        let infinite = Check { at_most: Some(Quantity::Real(f64::INFINITY)), ..held() };
+        let infinite = Check {
+            at_most: Some(Quantity::Real(f64::INFINITY)),
+            ..held()
+        };
         let nan = check(f64::NAN, 8);
         for it in [unbound, empty, outside, word, infinite, nan] {
-            assert_eq!(outcome(&[held(), it.clone()], None, exit(0)), Outcome::Error, "{it:?}");
+            assert_eq!(
+                outcome(&[held(), it.clone()], None, exit(0)),
+                Outcome::Error,
+                "{it:?}"
+            );
             assert_eq!(outcome(&[broken(), it], None, exit(0)), Outcome::Fail);
         }
         assert_eq!(outcome(&[check("max", 8)], None, exit(0)), Outcome::Fail);
@@ -394,36 +478,52 @@ mod tests {
 
     #[test]
     fn a_results_file_cannot_talk_its_checks_away() {
-        let stated = |outcome| CaseEnd {
-            config: String::new(),
-            suite: "pids".into(),
-            case: "holds".into(),
-            outcome,
-            reason: "because".into(),
-            elapsed_ns: 0,
-            host_elapsed_ns: 0,
-            host_ns: 0,
-            evidence: Vec::new(),
-        };
-        for claim in [Outcome::Pass, Outcome::Skip, Outcome::Error, Outcome::Inconclusive] {
-            assert_eq!(review(&[broken()], &stated(claim)).outcome, Outcome::Fail);
+        let stated = |outcome| Judgement::new(outcome, "because");
+        for claim in [
+            Outcome::Pass,
+            Outcome::Skip,
+            Outcome::Error,
+            Outcome::Inconclusive,
+        ] {
+            assert_eq!(review(&[broken()], stated(claim)).outcome, Outcome::Fail);
         }
-        assert_eq!(review(&[], &stated(Outcome::Pass)).outcome, Outcome::Error);
-        assert_eq!(review(&[check(f64::NAN, 8)], &stated(Outcome::Pass)).outcome, Outcome::Error);
+        assert_eq!(review(&[], stated(Outcome::Pass)).outcome, Outcome::Error);
+        assert_eq!(
+            review(&[check(f64::NAN, 8)], stated(Outcome::Pass)).outcome,
+            Outcome::Error
+        );
         for claim in [Outcome::Pass, Outcome::Fail, Outcome::Skip, Outcome::Error] {
-            assert_eq!(review(&[held()], &stated(claim)).outcome, claim);
+            assert_eq!(review(&[held()], stated(claim)).outcome, claim);
         }
     }
 
     #[test]
     fn only_executed_checks_cover_a_requirement() {
         let mut tally = Tally::default();
-        tally.add(Outcome::Pass, &[held(), Check { requirements: vec![ids::S13, ids::R132], ..held() }]);
+        tally.add(
+            Outcome::Pass,
+            &[
+                held(),
+                Check {
+                    requirements: vec![ids::S13, ids::R132],
+                    ..held()
+                },
+            ],
+        );
         tally.add(Outcome::Skip, &[]);
-        tally.add(Outcome::Error, &[Check { requirements: vec![ids::R001], ..held() }]);
+        tally.add(
+            Outcome::Error,
+            &[Check {
+                requirements: vec![ids::R001],
+                ..held()
+            }],
+        );
         tally.add(Outcome::Fail, &[broken()]);
         let end = tally.end();
-        assert_eq!((end.passed, end.failed, end.skipped, end.errors), (1, 1, 1, 1));
+        assert_eq!(
+            (end.passed, end.failed, end.skipped, end.errors),
+            (1, 1, 1, 1)
+        );
         assert_eq!(end.requirements, [ids::R001, ids::R132, ids::S13]);
         assert_eq!(end.requirements_covered, 3);
     }

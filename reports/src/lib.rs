@@ -5,11 +5,11 @@
 //! Whatever comes from a run directory is untrusted: it is bounded and stripped
 //! of control characters when it is read, and escaped when it is written.
 
-mod charts;
+pub mod charts;
 mod describe;
 mod html;
-pub mod judge;
 mod json;
+pub mod judge;
 mod junit;
 mod ktap;
 mod markdown;

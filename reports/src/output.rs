@@ -30,7 +30,13 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 5] = [Self::Html, Self::Junit, Self::Ktap, Self::Markdown, Self::Json];
+    pub const ALL: [Self; 5] = [
+        Self::Html,
+        Self::Junit,
+        Self::Ktap,
+        Self::Markdown,
+        Self::Json,
+    ];
 
     /// What each run directory has.
     pub const OF_EVERY_RUN: [Self; 4] = [Self::Html, Self::Junit, Self::Ktap, Self::Markdown];
@@ -75,7 +81,10 @@ impl FromStr for Format {
     type Err = UnknownFormat;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|it| it.name() == text).ok_or_else(|| UnknownFormat(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|it| it.name() == text)
+            .ok_or_else(|| UnknownFormat(text.to_owned()))
     }
 }
 
@@ -103,7 +112,11 @@ pub fn render(run: &Run, format: Format, out: &mut dyn Write) -> io::Result<()> 
 /// Writes a run's outputs into a directory and returns their paths.
 ///
 /// Each is written whole or not at all; an older one stays until it is replaced.
-pub fn write_into(run: &Run, directory: &Path, formats: &[Format]) -> Result<Vec<PathBuf>, WriteError> {
+pub fn write_into(
+    run: &Run,
+    directory: &Path,
+    formats: &[Format],
+) -> Result<Vec<PathBuf>, WriteError> {
     formats
         .iter()
         .map(|format| {

@@ -15,9 +15,16 @@ pub(crate) const EVIDENCE_LINES: usize = 60;
 pub(crate) fn tidy(text: &str, limit: usize) -> String {
     // Bounded before anything else, so that a megabyte costs no more than a line.
     let head = cut(text, limit.saturating_mul(4));
-    let words: Vec<String> =
-        head.split_whitespace().map(|it| it.chars().filter(|it| is_harmless(*it)).collect()).collect();
-    let line = words.iter().filter(|it| !it.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ");
+    let words: Vec<String> = head
+        .split_whitespace()
+        .map(|it| it.chars().filter(|it| is_harmless(*it)).collect())
+        .collect();
+    let line = words
+        .iter()
+        .filter(|it| !it.is_empty())
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(" ");
     let whole = head.len() == text.len();
     if whole && line.chars().count() <= limit {
         return line;
@@ -26,10 +33,13 @@ pub(crate) fn tidy(text: &str, limit: usize) -> String {
     kept + "…"
 }
 
-/// One line of output, its indentation kept.
+/// One line of output, its spacing kept.
 pub(crate) fn tidy_line(line: &str) -> String {
-    let indent = line.chars().take_while(|it| matches!(it, ' ' | '\t')).take(16).count();
-    " ".repeat(indent) + &tidy(line, SENTENCE)
+    let spaced = cut(line, SENTENCE)
+        .trim_end()
+        .chars()
+        .map(|it| if it.is_whitespace() { ' ' } else { it });
+    spaced.filter(|it| is_harmless(*it)).collect()
 }
 
 /// The head of a text that may be a value of the kernel: only its length is
@@ -67,7 +77,7 @@ mod tests {
     fn control_characters_and_direction_marks_go() {
         assert_eq!(tidy("a\u{1b}[31mb\u{7}\r\nc\u{202e}d\0", 40), "a[31mb cd");
         assert_eq!(tidy("\u{1b} \u{2028} x", 40), "x");
-        assert_eq!(tidy_line("  indented\tline\n"), "  indented line");
+        assert_eq!(tidy_line("  [    1.2]\tline\u{7}\n"), "  [    1.2] line");
     }
 
     #[test]

@@ -47,9 +47,11 @@ impl Verdict {
         let end = &run.end;
         let judged = end.passed + end.failed;
         let kernels = kernels(run);
+        let never_ran: usize = run.configurations.iter().map(|it| it.never_ran.len()).sum();
+        let unfinished = end.interrupted || never_ran > 0;
         let standing = if end.failed > 0 {
             Standing::Broken
-        } else if end.errors + end.inconclusive > 0 || (end.interrupted && judged > 0) {
+        } else if end.errors + end.inconclusive > 0 || (unfinished && judged > 0) {
             Standing::Undecided
         } else if judged == 0 {
             Standing::Untested
@@ -57,9 +59,16 @@ impl Verdict {
             Standing::Held
         };
         let sentence = match standing {
-            Standing::Held => format!("{kernels} kept every promise that was checked in {}", cases(judged)),
+            Standing::Held => format!(
+                "{kernels} kept every promise that was checked in {}",
+                cases(judged)
+            ),
             Standing::Broken => {
-                format!("{kernels} broke promises in {} of {}", end.failed, cases(judged))
+                format!(
+                    "{kernels} broke promises in {} of {}",
+                    end.failed,
+                    cases(judged)
+                )
             }
             Standing::Undecided if judged == 0 => {
                 format!("nothing can be said of {kernels}: no case ran to its end")
@@ -71,8 +80,12 @@ impl Verdict {
             ),
             Standing::Untested => format!("no promise of {kernels} was checked"),
         };
-        let interrupted = if end.interrupted { "; the run was stopped before its end" } else { "" };
-        let mut sentence = format!("{sentence}{interrupted}.");
+        let missing = match (end.interrupted, never_ran) {
+            (false, 0) => String::new(),
+            (true, 0) => "; the run was stopped before its end".to_owned(),
+            (_, missing) => format!("; {} of the plan never ran", cases(missing as u64)),
+        };
+        let mut sentence = format!("{sentence}{missing}.");
         sentence[..1].make_ascii_uppercase();
         Self { standing, sentence }
     }
@@ -114,13 +127,17 @@ fn kernels(run: &Run) -> String {
 }
 
 fn cases(count: u64) -> String {
-    if count == 1 { "one case".to_owned() } else { format!("{count} cases") }
+    if count == 1 {
+        "one case".to_owned()
+    } else {
+        format!("{count} cases")
+    }
 }
 
 fn undecided(end: &RunEnd) -> String {
-    match (end.errors + end.inconclusive, end.interrupted) {
-        (0, _) => "the rest".to_owned(),
-        (1, _) => "one more".to_owned(),
-        (many, _) => format!("{many} more"),
+    match end.errors + end.inconclusive {
+        0 => "the rest".to_owned(),
+        1 => "one more".to_owned(),
+        many => format!("{many} more"),
     }
 }

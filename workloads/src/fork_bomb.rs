@@ -9,7 +9,7 @@ mod member;
 mod shared;
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -23,11 +23,11 @@ use crate::guard::{self, Refusal};
 use crate::journal::Event;
 use crate::options::{arguments_by_choice, options};
 use crate::output::{Input, Said, drain_input, tell, wait_for};
-use crate::raw::{self, Instant, Patience, Side};
+use crate::raw::{self, Instant, Patience};
 use crate::{Failure, Load, Mechanism, Millis, truth};
 
-pub use member::Member;
-use member::{Bomb, Plan};
+pub(crate) use member::Member;
+use member::{Bomb, Plan, Who};
 use shared::Shared;
 
 /// Which tasks go on forking.
@@ -111,11 +111,18 @@ impl ForkBomb {
         let bell = EventFd::from_flags(EfdFlags::EFD_NONBLOCK)
             .map_err(|errno| Failure::system("eventfd", errno))?;
         let shared = Shared::create(self.forks, room)?;
-        let plan =
-            Plan { mechanism: self.mechanism, order: self.order, on_death: self.on_death };
+        let plan = Plan {
+            mechanism: self.mechanism,
+            order: self.order,
+            on_death: self.on_death,
+        };
         let bomb = Bomb::new(plan, &shared, &bell, 0)?;
-        Fuse { bomb, children: Vec::new(), deadline: Instant::now().after(self.deadline) }
-            .burn(self.then, &bell)
+        Fuse {
+            bomb,
+            children: Vec::new(),
+            deadline: Instant::now().after(self.deadline),
+        }
+        .burn(self.then, &bell)
     }
 }
 
@@ -131,60 +138,55 @@ impl Fuse<'_> {
     fn burn(mut self, then: Afterwards, bell: &EventFd) -> Result<(), Failure> {
         let mut deaths = SigSet::empty();
         deaths.add(Signal::SIGCHLD);
-        deaths.thread_block().map_err(|errno| Failure::system("sigprocmask", errno))?;
+        deaths
+            .thread_block()
+            .map_err(|errno| Failure::system("sigprocmask", errno))?;
         let deaths = SignalFd::with_flags(&deaths, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .map_err(|errno| Failure::system("signalfd", errno))?;
 
         self.bomb.shared.begin();
         self.fork();
-        let state = self.watch(then, bell, &deaths)?;
+        let mut state = self.watch(bell.as_fd(), &deaths)?;
+        self.bomb.shared.check()?;
+        if then == Afterwards::Hold && state == truth::State::Over {
+            tell(&self.bomb.shared.truth(truth::State::Standing))?;
+            let stdin = std::io::stdin();
+            state = loop {
+                match self.watch(stdin.as_fd(), &deaths)? {
+                    truth::State::Over if drain_input() == Input::Open => {}
+                    state => break state,
+                }
+            };
+        }
         self.end(bell)?;
         tell(&self.bomb.shared.truth(state))
     }
 
     /// Tries to make a task of the first generation, as the plan has it.
     fn fork(&mut self) {
-        let children = &mut self.children;
-        if self.bomb.attack(0, 1, &mut |pid| children.push(pid)) == Side::Child {
-            self.bomb.live(1, raw::own_parent());
+        let (own_pid, children) = (raw::own_pid(), &mut self.children);
+        if self.bomb.attack(0, 1, &mut |pid| children.push(pid)) == Who::Newborn {
+            self.bomb.live(1, own_pid);
         }
     }
 
-    /// Waits until the bomb is to end, looking after the children meanwhile.
+    /// Looks after the children until `watched` has something to say or the
+    /// time is up.
     fn watch(
         &mut self,
-        then: Afterwards,
-        bell: &EventFd,
+        watched: BorrowedFd<'_>,
         deaths: &SignalFd,
     ) -> Result<truth::State, Failure> {
-        let mut stands = false;
-        loop {
-            let stdin = std::io::stdin();
-            // Before it stands, the end of standard input is not yet of interest.
-            let third = if stands { stdin.as_fd() } else { bell.as_fd() };
-            let Some([rung, died, told]) =
-                wait_for([bell.as_fd(), deaths.as_fd(), third], self.deadline)?
-            else {
-                return Ok(truth::State::Overdue);
-            };
+        while let Some([called, died]) = wait_for([watched, deaths.as_fd()], self.deadline)? {
             if died == Said::Something {
                 while let Ok(Some(_)) = deaths.read_signal() {}
                 self.bury_the_dead()?;
             }
-            if rung == Said::Something {
-                // A respawning bomb comes to rest again and again.
-                let _ = bell.read();
-                self.bomb.shared.check()?;
-                match (then, stands) {
-                    (Afterwards::End, _) => return Ok(truth::State::Over),
-                    (Afterwards::Hold, false) => tell(&self.bomb.shared.truth(truth::State::Standing))?,
-                    (Afterwards::Hold, true) => {}
-                }
-                stands = true;
-            } else if stands && told == Said::Something && drain_input() == Input::Closed {
+            if called == Said::Something {
                 return Ok(truth::State::Over);
             }
         }
+        Ok(truth::State::Overdue)
     }
 
     /// Reaps all who are dead, and replaces each if the bomb is one that does.
@@ -212,17 +214,17 @@ impl Fuse<'_> {
     /// they come here to be reaped.
     fn end(&mut self, bell: &EventFd) -> Result<(), Failure> {
         self.bomb.shared.call_off();
-        for child in &self.children {
-            // One that has died of itself meanwhile is reaped below.
-            let _ = kill(Pid::from_raw(*child), Signal::SIGKILL);
-        }
         if self.bomb.plan.mechanism == Mechanism::Thread {
-            let never = Instant(u64::MAX);
-            while self.bomb.shared.alive() > 0 {
-                wait_for([bell.as_fd()], never)?;
+            while !self.bomb.shared.is_empty() {
+                wait_for([bell.as_fd()], Instant::NEVER)?;
+                // It rings again for each that leaves.
                 let _ = bell.read();
             }
             return Ok(());
+        }
+        for child in &self.children {
+            // One that has died of itself meanwhile is reaped below.
+            let _ = kill(Pid::from_raw(*child), Signal::SIGKILL);
         }
         loop {
             match raw::wait_for_child(Patience::Endless) {

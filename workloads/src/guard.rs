@@ -78,7 +78,11 @@ pub enum Refusal {
 fn list(paths: &[PathBuf]) -> String {
     match paths {
         [] => "no group that could limit it".to_owned(),
-        paths => paths.iter().map(|it| it.display().to_string()).collect::<Vec<_>>().join(" and "),
+        paths => paths
+            .iter()
+            .map(|it| it.display().to_string())
+            .collect::<Vec<_>>()
+            .join(" and "),
     }
 }
 
@@ -96,13 +100,18 @@ pub(crate) fn admit(group: &Path, told: u64, proc: &Path) -> Result<Room, Refusa
         &read(&proc.join("self/mountinfo"))?,
     );
     if !groups.iter().any(|own| same_directory(own, group)) {
-        return Err(Refusal::Elsewhere { found: groups, group: group.to_path_buf() });
+        return Err(Refusal::Elsewhere {
+            found: groups,
+            group: group.to_path_buf(),
+        });
     }
 
     let path = group.join("pids.max");
     let found = match read(&path) {
         Err(Refusal::Unreadable { why, .. }) if why.kind() == io::ErrorKind::NotFound => {
-            return Err(Refusal::Limitless { group: group.to_path_buf() });
+            return Err(Refusal::Limitless {
+                group: group.to_path_buf(),
+            });
         }
         other => other?.trim().to_owned(),
     };
@@ -121,8 +130,10 @@ pub(crate) fn admit(group: &Path, told: u64, proc: &Path) -> Result<Room, Refusa
 }
 
 fn read(path: &Path) -> Result<String, Refusal> {
-    fs::read_to_string(path)
-        .map_err(|why| Refusal::Unreadable { path: path.to_path_buf(), why })
+    fs::read_to_string(path).map_err(|why| Refusal::Unreadable {
+        path: path.to_path_buf(),
+        why,
+    })
 }
 
 fn number(path: PathBuf) -> Result<u64, Refusal> {
@@ -182,7 +193,11 @@ impl Mount {
         };
         let mut fields = mount.split(' ').skip(3);
         let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
-        Some(Self { hierarchy, root, point })
+        Some(Self {
+            hierarchy,
+            root,
+            point,
+        })
     }
 }
 
@@ -204,4 +219,162 @@ fn unescape(text: &str) -> PathBuf {
         }
     }
     std::ffi::OsString::from_vec(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine made of files: procfs, and one group of each hierarchy.
+    struct Machine(tempfile::TempDir);
+
+    impl Machine {
+        /// One whose process is in `/a b/bomb` of both hierarchies.
+        fn new() -> Self {
+            let machine = Self(tempfile::tempdir().unwrap());
+            let point = |name: &str| machine.path(name).display().to_string();
+            machine.write(
+                "proc/self/cgroup",
+                "8:memory:/\n7:cpu,pids:/a b/bomb\n0::/a b/bomb\n",
+            );
+            machine.write(
+                "proc/self/mountinfo",
+                &format!(
+                    "22 1 0:5 / /proc rw - proc proc rw\n\
+                     31 22 0:26 / {} rw shared:9 - cgroup2 cgroup2 rw,nsdelegate\n\
+                     32 22 0:27 /a\\040b {} rw - cgroup cgroup rw,cpu,pids\n\
+                     33 22 0:28 / {} rw - cgroup cgroup rw,memory\n",
+                    point("unified"),
+                    point("pids"),
+                    point("memory"),
+                ),
+            );
+            machine.write("proc/sys/kernel/pid_max", "32768\n");
+            machine.write("proc/sys/kernel/threads-max", "4000\n");
+            machine.write("unified/a b/bomb/pids.max", "64\n");
+            machine.write("pids/bomb/pids.max", "64\n");
+            machine.write("memory/pids.max", "64\n");
+            machine
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+            fs::write(self.path(name), text).unwrap();
+        }
+
+        fn admit(&self, group: &str, told: u64) -> Result<Room, Refusal> {
+            admit(&self.path(group), told, &self.path("proc"))
+        }
+    }
+
+    #[test]
+    fn it_starts_in_its_group_under_its_limit() {
+        let machine = Machine::new();
+        // The unified mount shows the whole tree, the legacy one a part of it.
+        assert_eq!(machine.admit("unified/a b/bomb", 64).unwrap(), Room(2000));
+        assert_eq!(machine.admit("pids/bomb", 64).unwrap(), Room(2000));
+    }
+
+    #[test]
+    fn it_refuses_any_other_place() {
+        let machine = Machine::new();
+        machine.write("elsewhere/pids.max", "64\n");
+        machine.write("unified/a b/bomb/below/pids.max", "64\n");
+        for group in [
+            "elsewhere",
+            "unified",
+            "unified/a b",
+            "unified/a b/bomb/below",
+            "memory",
+            "missing",
+        ] {
+            let refusal = machine.admit(group, 64).unwrap_err();
+            assert!(
+                matches!(refusal, Refusal::Elsewhere { .. }),
+                "{group}: {refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn it_refuses_a_group_that_it_cannot_be_seen_in() {
+        let machine = Machine::new();
+        machine.write("proc/self/cgroup", "7:cpu,pids:/other\n");
+        let refusal = machine.admit("pids/bomb", 64).unwrap_err();
+        assert!(
+            refusal
+                .to_string()
+                .contains("is in no group that could limit it"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn it_refuses_any_other_limit() {
+        let machine = Machine::new();
+        let group = "unified/a b/bomb";
+        for found in ["max", "63", "65", "", "64 64", "-64", "sixty-four"] {
+            machine.write("unified/a b/bomb/pids.max", found);
+            let refusal = machine.admit(group, 64).unwrap_err();
+            assert!(
+                matches!(refusal, Refusal::OtherLimit { .. }),
+                "{found}: {refusal}"
+            );
+        }
+        fs::remove_file(machine.path("unified/a b/bomb/pids.max")).unwrap();
+        let refusal = machine.admit(group, 64).unwrap_err();
+        assert!(matches!(refusal, Refusal::Limitless { .. }), "{refusal}");
+    }
+
+    #[test]
+    fn it_refuses_a_limit_near_the_machines_own() {
+        let machine = Machine::new();
+        let admit = |told: u64, threads_max: &str, pid_max: &str| {
+            machine.write("pids/bomb/pids.max", &told.to_string());
+            machine.write("proc/sys/kernel/threads-max", threads_max);
+            machine.write("proc/sys/kernel/pid_max", pid_max);
+            machine.admit("pids/bomb", told)
+        };
+        assert_eq!(admit(2000, "4000", "32768").unwrap(), Room(2000));
+        assert_eq!(admit(2000, "4000000", "4000").unwrap(), Room(2000));
+        assert_eq!(admit(32_767, "4000000", "4000000").unwrap(), Room(32_767));
+        for (told, threads_max, pid_max) in [
+            (2001, "4000", "32768"),
+            (2001, "4000000", "4000"),
+            (32_768, "4000000", "4000000"),
+            (u64::MAX, "4000000", "4000000"),
+        ] {
+            let refusal = admit(told, threads_max, pid_max).unwrap_err();
+            assert!(
+                matches!(refusal, Refusal::TooHigh { .. }),
+                "{told}: {refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn it_refuses_what_it_cannot_read() {
+        let machine = Machine::new();
+        machine.write("proc/sys/kernel/pid_max", "many");
+        let refusal = machine.admit("pids/bomb", 64).unwrap_err();
+        assert!(
+            refusal
+                .to_string()
+                .ends_with("holds \"many\", not a number"),
+            "{refusal}"
+        );
+        fs::remove_file(machine.path("proc/self/cgroup")).unwrap();
+        let refusal = machine.admit("pids/bomb", 64).unwrap_err();
+        assert!(matches!(refusal, Refusal::Unreadable { .. }), "{refusal}");
+    }
+
+    #[test]
+    fn octal_escapes_are_undone_and_other_backslashes_kept() {
+        assert_eq!(unescape("/a\\040b\\134c"), Path::new("/a b\\c"));
+        assert_eq!(unescape("/a\\9\\"), Path::new("/a\\9\\"));
+    }
 }

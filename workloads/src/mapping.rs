@@ -41,7 +41,7 @@ impl Mapping {
         let flags = flags | libc::MAP_NORESERVE;
         // SAFETY: the kernel chooses a place where nothing is mapped.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, flags, file, 0) };
-        match NonNull::new(start.cast()) {
+        match NonNull::new(start.cast::<u8>()) {
             Some(start) if start.as_ptr().cast() != libc::MAP_FAILED => Ok(Self { start, bytes }),
             _ => Err(Failure::system("mmap", Errno::last())),
         }
@@ -52,7 +52,13 @@ impl Mapping {
     pub(crate) fn in_small_pages(self) -> Self {
         // SAFETY: advice on memory of our own. A kernel without huge pages
         // refuses it and does what is wanted anyway.
-        unsafe { libc::madvise(self.start.as_ptr().cast(), self.bytes, libc::MADV_NOHUGEPAGE) };
+        unsafe {
+            libc::madvise(
+                self.start.as_ptr().cast(),
+                self.bytes,
+                libc::MADV_NOHUGEPAGE,
+            )
+        };
         self
     }
 

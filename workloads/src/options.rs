@@ -65,11 +65,13 @@ macro_rules! options {
 
         impl $name {
             fn to_args(&self) -> Vec<std::ffi::OsString> {
-                let mut args = vec![$subcommand.into()];
-                $(
-                    args.push(concat!("--", $long).into());
-                    args.push($crate::options::Argument::argument(&self.$field));
-                )*
+                let mut args = vec![std::ffi::OsString::from($subcommand)];
+                $({
+                    // One word, so that a value may begin with a dash.
+                    let mut arg = std::ffi::OsString::from(concat!("--", $long, "="));
+                    arg.push($crate::options::Argument::argument(&self.$field));
+                    args.push(arg);
+                })*
                 args
             }
         }

@@ -1,2 +1,41 @@
-//! Not written yet.
-fn main() {}
+//! The command line of cgauge: reads it, does it, ends with the exit code.
+
+mod build;
+mod catalogue;
+mod exit;
+mod flags;
+mod plan;
+mod prepare;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::exit::{Exit, UsageError};
+use crate::flags::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = obey(&cli).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        if error.is::<UsageError>() { Exit::Usage } else { Exit::Broken }
+    });
+    exit.into()
+}
+
+fn obey(cli: &Cli) -> Result<Exit> {
+    let workspace = workspace()?;
+    match &cli.command {
+        Command::Run(flags) => run::run(&workspace, flags),
+        _ => todo!(),
+    }
+}
+
+/// The root of the workspace that this program was built from.
+fn workspace() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    root.map(Path::to_path_buf).context("the workspace is gone")
+}

@@ -117,14 +117,30 @@ pub struct RunStart {
     pub memory_bytes: u64,
     /// The name of the configuration, that the other events carry:
     /// `debian:6.12/unified/cgroupfs/vm`.
+    #[serde(default)]
     pub config: String,
     /// The kernel as the user named it.
+    #[serde(default)]
     pub kernel_spec: String,
     /// `microvm` or `q35`; empty outside a VM.
+    #[serde(default)]
     pub machine: String,
-    /// Whether each case ran in a guest restored from a saved one; else
-    /// why not.
+    /// `saved` where each case runs in a copy of one saved guest, `booted` where
+    /// each suite boots its own.
+    #[serde(default)]
     pub guest: String,
+    /// What is to be run, so that a run that was cut off knows what it owes.
+    #[serde(default)]
+    pub planned: Vec<Planned>,
+}
+
+/// A case that a run means to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The suite.
+    pub suite: String,
+    /// The case.
+    pub case: String,
 }
 
 /// A case begins.

@@ -11,7 +11,7 @@ mod wire;
 
 pub use event::{
     CaseEnd, CaseStart, Check, CheckKind, Clock, Driver, Event, Hierarchy, Histogram, KernelId,
-    Outcome, Preference, RunEnd, RunStart, SCHEMA, Series, StageKind, Value, Verdict,
+    Outcome, Planned, Preference, RunEnd, RunStart, SCHEMA, Series, StageKind, Value, Verdict,
 };
 pub use quantity::{Quantity, Unit};
 pub use requirement::{ALL, ParseRequirementError, Requirement, ids};

@@ -6,13 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, Hierarchy};
+use crate::Event;
 
 /// What the agent is to do in this guest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// How the controllers are to be mounted.
-    pub hierarchy: Hierarchy,
     /// CPUs to bring online before the first case.
     pub cpus: u32,
     /// The cases, in order. One in a restored guest; a whole suite in a guest

@@ -1,12 +1,14 @@
 //! Sorts events into configurations and cases, judges them again and makes their
 //! texts harmless. It must not know where the events come from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use cgauge_record::{CaseEnd, CaseStart, Check, Event, Outcome, Quantity, RunEnd, RunStart, Verdict};
+use cgauge_record::{
+    CaseEnd, CaseStart, Check, Event, KernelId, Outcome, Planned, Quantity, RunEnd, RunStart,
+};
 
 use super::{CaseReport, Configuration, Run};
-use crate::judge::{self, Tally};
+use crate::judge::{self, Judgement, Tally};
 use crate::text::{EVIDENCE_LINES, NAME, SENTENCE, cut_value, tidy, tidy_line};
 
 /// A run in the making.
@@ -16,6 +18,8 @@ pub(super) struct Collector {
     configurations: HashMap<String, usize>,
     /// The latest case of each configuration, suite and name, and whether it ended.
     cases: HashMap<(usize, String, String), (usize, Progress)>,
+    /// The plan of each configuration.
+    planned: Vec<Vec<Planned>>,
     /// Events that name a configuration or case that never began.
     strays: u64,
     ended: bool,
@@ -65,10 +69,15 @@ impl Collector {
         self.run.notes.push(note);
     }
 
-    fn begin_configuration(&mut self, start: RunStart) {
+    fn begin_configuration(&mut self, mut start: RunStart) {
         let place = self.run.configurations.len();
         self.configurations.insert(start.config.clone(), place);
-        self.run.configurations.push(Configuration { start: harmless_start(start), cases: Vec::new() });
+        self.planned.push(std::mem::take(&mut start.planned));
+        self.run.configurations.push(Configuration {
+            start: harmless_start(start),
+            never_ran: Vec::new(),
+            cases: Vec::new(),
+        });
     }
 
     fn begin_case(&mut self, it: CaseStart) {
@@ -92,20 +101,29 @@ impl Collector {
             elapsed_ns: 0,
             host_elapsed_ns: 0,
         });
-        self.cases.insert((configuration, it.suite, it.case), (place, Progress::Running));
+        self.cases.insert(
+            (configuration, it.suite, it.case),
+            (place, Progress::Running),
+        );
     }
 
     fn end_case(&mut self, it: CaseEnd) {
-        let Some(case) = self.running(&it.config, &it.suite, &it.case) else { return };
-        let judgement = judge::review(&case.checks, &it);
+        let Some(case) = self.running(&it.config, &it.suite, &it.case) else {
+            return;
+        };
         let first = it.evidence.len().saturating_sub(EVIDENCE_LINES);
-        case.evidence = it.evidence[first..].iter().map(|it| tidy_line(it)).collect();
+        case.evidence = it.evidence[first..]
+            .iter()
+            .map(|it| tidy_line(it))
+            .collect();
         case.elapsed_ns = it.elapsed_ns;
         case.host_elapsed_ns = it.host_elapsed_ns;
-        case.outcome = judgement.outcome;
-        case.reason = tidy(&judgement.reason, SENTENCE);
+        case.outcome = it.outcome;
+        case.reason = it.reason;
         let configuration = self.configuration(&it.config);
-        if let Some(known) = configuration.and_then(|at| self.cases.get_mut(&(at, it.suite, it.case))) {
+        if let Some(known) =
+            configuration.and_then(|at| self.cases.get_mut(&(at, it.suite, it.case)))
+        {
             known.1 = Progress::Over;
         }
     }
@@ -120,7 +138,10 @@ impl Collector {
     fn running(&mut self, configuration: &str, suite: &str, case: &str) -> Option<&mut CaseReport> {
         let found = self.configuration(configuration).and_then(|at| {
             let key = (at, suite.to_owned(), case.to_owned());
-            self.cases.get(&key).filter(|(_, it)| *it == Progress::Running).map(|(place, _)| (at, *place))
+            self.cases
+                .get(&key)
+                .filter(|(_, it)| *it == Progress::Running)
+                .map(|(place, _)| (at, *place))
         });
         let Some((configuration, place)) = found else {
             self.strays += 1;
@@ -129,29 +150,66 @@ impl Collector {
         self.run.configurations[configuration].cases.get_mut(place)
     }
 
+    fn find_what_never_ran(&mut self) {
+        let begun: HashSet<(usize, &str, &str)> = self
+            .cases
+            .keys()
+            .map(|(at, suite, case)| (*at, suite.as_str(), case.as_str()))
+            .collect();
+        let plans = std::mem::take(&mut self.planned);
+        for (place, (plan, configuration)) in plans
+            .into_iter()
+            .zip(&mut self.run.configurations)
+            .enumerate()
+        {
+            let owed = plan
+                .into_iter()
+                .filter(|it| !begun.contains(&(place, &it.suite, &it.case)));
+            configuration.never_ran = owed
+                .map(|it| Planned {
+                    suite: tidy(&it.suite, NAME),
+                    case: tidy(&it.case, NAME),
+                })
+                .collect();
+        }
+    }
+
     /// The run: cut-off cases judged, texts harmless, cases in order, counted.
     pub(super) fn finish(mut self) -> Run {
-        for case in self.run.configurations.iter_mut().flat_map(|it| &mut it.cases) {
-            if let Some(failed) = case.checks.iter().find(|it| it.verdict == Verdict::Fail) {
-                if case.outcome != Outcome::Fail {
-                    case.outcome = Outcome::Fail;
-                    case.reason = tidy(&crate::describe::sentence(failed), SENTENCE);
-                }
-            }
+        for case in self
+            .run
+            .configurations
+            .iter_mut()
+            .flat_map(|it| &mut it.cases)
+        {
+            let stated = Judgement::new(case.outcome, std::mem::take(&mut case.reason));
+            let judgement = judge::review(&case.checks, stated);
+            case.outcome = judgement.outcome;
+            case.reason = tidy(&judgement.reason, SENTENCE);
             make_harmless(case);
         }
+        self.find_what_never_ran();
         if self.strays > 0 {
-            self.note(format!("{} events were left out: they belong to no case that was running", self.strays));
+            self.note(format!(
+                "{} events were left out: they belong to no case that was running",
+                self.strays
+            ));
         }
         if !self.ended {
-            self.note("the file has no end: the run was cut off, and cases may be missing".to_owned());
+            self.note(
+                "the file has no end: the run was cut off, and cases may be missing".to_owned(),
+            );
         }
         let mut run = self.run;
         for it in &mut run.configurations {
-            it.cases.sort_by(|a, b| natural(&a.suite, &a.case).cmp(&natural(&b.suite, &b.case)));
+            it.cases
+                .sort_by(|a, b| natural(&a.suite, &a.case).cmp(&natural(&b.suite, &b.case)));
         }
         let interrupted = run.end.interrupted || !self.ended;
-        run.end = RunEnd { interrupted, ..count(&run.configurations) };
+        run.end = RunEnd {
+            interrupted,
+            ..count(&run.configurations)
+        };
         run
     }
 }
@@ -172,7 +230,7 @@ fn harmless_start(it: RunStart) -> RunStart {
         harness: name(&it.harness),
         started: name(&it.started),
         accel: name(&it.accel),
-        kernel: cgauge_record::KernelId {
+        kernel: KernelId {
             release: name(&it.kernel.release),
             version: name(&it.kernel.version),
             config_sha256: name(&it.kernel.config_sha256),
@@ -205,7 +263,11 @@ fn make_harmless(case: &mut CaseReport) {
     }
     for histogram in &mut case.histograms {
         histogram.metric = tidy(&histogram.metric, NAME);
-        shed_names(&mut histogram.config, &mut histogram.suite, &mut histogram.case);
+        shed_names(
+            &mut histogram.config,
+            &mut histogram.suite,
+            &mut histogram.case,
+        );
     }
     for series in &mut case.series {
         series.metric = tidy(&series.metric, NAME);
@@ -231,9 +293,13 @@ fn natural<'a>(suite: &'a str, case: &'a str) -> (&'a str, Vec<(&'a str, u64)>) 
     let mut parts = Vec::new();
     let mut rest = case;
     while !rest.is_empty() {
-        let word = rest.find(|it: char| it.is_ascii_digit()).unwrap_or(rest.len());
+        let word = rest
+            .find(|it: char| it.is_ascii_digit())
+            .unwrap_or(rest.len());
         let tail = &rest[word..];
-        let digits = tail.find(|it: char| !it.is_ascii_digit()).unwrap_or(tail.len());
+        let digits = tail
+            .find(|it: char| !it.is_ascii_digit())
+            .unwrap_or(tail.len());
         parts.push((&rest[..word], tail[..digits].parse().unwrap_or(u64::MAX)));
         rest = &tail[digits..];
     }

@@ -8,7 +8,7 @@
 mod collect;
 mod read;
 
-use cgauge_record::{Check, Histogram, Outcome, RunEnd, RunStart, Series, Value};
+use cgauge_record::{Check, Histogram, Outcome, Planned, RunEnd, RunStart, Series, Value};
 
 pub use read::{EVENTS_FILE, ReadError};
 
@@ -27,8 +27,10 @@ pub struct Run {
 /// A kernel, a hierarchy, a driver, a stage, a clock, and the cases that ran there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Configuration {
-    /// What it is.
+    /// What it is. Its plan is not kept here: see `never_ran`.
     pub start: RunStart,
+    /// The cases that were planned and of which the file holds nothing.
+    pub never_ran: Vec<Planned>,
     /// Its cases: suite by suite, by name within a suite.
     pub cases: Vec<CaseReport>,
 }
@@ -65,7 +67,9 @@ pub struct CaseReport {
 impl Run {
     /// Every case with the configuration in which it ran.
     pub fn cases(&self) -> impl Iterator<Item = (&Configuration, &CaseReport)> {
-        self.configurations.iter().flat_map(|it| it.cases.iter().map(move |case| (it, case)))
+        self.configurations
+            .iter()
+            .flat_map(|it| it.cases.iter().map(move |case| (it, case)))
     }
 
     /// Puts several runs side by side, for a matrix over their configurations.
@@ -80,13 +84,25 @@ impl Run {
             all.notes.extend(run.notes);
             all.configurations.extend(run.configurations);
         }
-        let names: Vec<String> = all.configurations.iter().map(|it| it.start.config.clone()).collect();
+        let names: Vec<String> = all
+            .configurations
+            .iter()
+            .map(|it| it.start.config.clone())
+            .collect();
         for it in &mut all.configurations {
-            if names.iter().filter(|name| **name == it.start.config).count() > 1 {
+            if names
+                .iter()
+                .filter(|name| **name == it.start.config)
+                .count()
+                > 1
+            {
                 it.start.config = format!("{} {}", it.start.run, it.start.config);
             }
         }
-        all.end = RunEnd { interrupted, ..collect::count(&all.configurations) };
+        all.end = RunEnd {
+            interrupted,
+            ..collect::count(&all.configurations)
+        };
         all
     }
 }

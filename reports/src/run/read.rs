@@ -49,7 +49,9 @@ pub enum ReadError {
         path: PathBuf,
     },
     /// A newer harness wrote it.
-    #[error("{path} has schema {found}, and this cgauge reads {SCHEMA}: use the version that wrote it, or a newer one")]
+    #[error(
+        "{path} has schema {found}, and this cgauge reads {SCHEMA}: use the version that wrote it, or a newer one"
+    )]
     Schema {
         /// The file.
         path: PathBuf,
@@ -78,7 +80,11 @@ impl Run {
     /// Reads a run from its directory, or from its `events.jsonl`.
     pub fn read(path: impl AsRef<Path>) -> Result<Run, ReadError> {
         let path = path.as_ref();
-        let file = if path.is_dir() { path.join(EVENTS_FILE) } else { path.to_owned() };
+        let file = if path.is_dir() {
+            path.join(EVENTS_FILE)
+        } else {
+            path.to_owned()
+        };
         match File::open(&file) {
             Ok(it) => Self::read_from(BufReader::new(it), &file),
             Err(source) => Err(ReadError::Io { path: file, source }),
@@ -88,7 +94,11 @@ impl Run {
     /// Reads a run from anything that has lines; errors call it by `name`.
     pub fn read_from(source: impl BufRead, name: impl AsRef<Path>) -> Result<Run, ReadError> {
         let path = name.as_ref().to_owned();
-        let mut lines = Lines { source, number: 0, buffer: Vec::new() };
+        let mut lines = Lines {
+            source,
+            number: 0,
+            buffer: Vec::new(),
+        };
         let mut collector = Collector::default();
         let mut unknown = Unknown::default();
         while let Some(ending) = lines.advance(&path)? {
@@ -99,11 +109,18 @@ impl Run {
                 Ok(Some(event)) => collector.add(event),
                 Ok(None) => {}
                 Err(_) if ending == LineEnding::Missing => {
-                    collector.note("the last line is cut off: the run was stopped while it wrote it".to_owned());
+                    collector.note(
+                        "the last line is cut off: the run was stopped while it wrote it"
+                            .to_owned(),
+                    );
                 }
                 Err(why) => {
                     let why = tidy(&why.to_string(), SENTENCE);
-                    return Err(ReadError::Line { path, line: lines.number, why });
+                    return Err(ReadError::Line {
+                        path,
+                        line: lines.number,
+                        why,
+                    });
                 }
             }
         }
@@ -134,13 +151,18 @@ impl<R: BufRead> Lines<R> {
         let mut bounded = self.source.by_ref().take(LONGEST_LINE + 1);
         let read = bounded
             .read_until(b'\n', &mut self.buffer)
-            .map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+            .map_err(|source| ReadError::Io {
+                path: path.to_owned(),
+                source,
+            })?;
         if read == 0 {
             return Ok(None);
         }
         self.number += 1;
         if self.number > MOST_LINES {
-            return Err(ReadError::TooManyLines { path: path.to_owned() });
+            return Err(ReadError::TooManyLines {
+                path: path.to_owned(),
+            });
         }
         if self.buffer.last() == Some(&b'\n') {
             self.buffer.pop();
@@ -148,7 +170,11 @@ impl<R: BufRead> Lines<R> {
         }
         if read as u64 > LONGEST_LINE {
             let why = format!("it is longer than {LONGEST_LINE} bytes");
-            return Err(ReadError::Line { path: path.to_owned(), line: self.number, why });
+            return Err(ReadError::Line {
+                path: path.to_owned(),
+                line: self.number,
+                why,
+            });
         }
         Ok(Some(LineEnding::Missing))
     }
@@ -163,12 +189,17 @@ struct Head {
 /// Whether the file is ours and of a schema that this version knows.
 fn check_head(line: &[u8], path: &Path) -> Result<(), ReadError> {
     match serde_json::from_slice::<Head>(line) {
-        Ok(head) if head.event != "run_start" => Err(ReadError::NoRunStart { path: path.to_owned() }),
-        Ok(head) if head.schema != u64::from(SCHEMA) => {
-            Err(ReadError::Schema { path: path.to_owned(), found: head.schema })
-        }
+        Ok(head) if head.event != "run_start" => Err(ReadError::NoRunStart {
+            path: path.to_owned(),
+        }),
+        Ok(head) if head.schema != u64::from(SCHEMA) => Err(ReadError::Schema {
+            path: path.to_owned(),
+            found: head.schema,
+        }),
         Ok(_) => Ok(()),
-        Err(_) => Err(ReadError::NoRunStart { path: path.to_owned() }),
+        Err(_) => Err(ReadError::NoRunStart {
+            path: path.to_owned(),
+        }),
     }
 }
 
@@ -181,7 +212,10 @@ struct Unknown {
 
 impl Unknown {
     fn note_in(&self, collector: &mut Collector) {
-        for (what, counts) in [("events of unknown kinds", &self.kinds), ("unknown fields", &self.fields)] {
+        for (what, counts) in [
+            ("events of unknown kinds", &self.kinds),
+            ("unknown fields", &self.fields),
+        ] {
             let count: u64 = counts.values().sum();
             if count == 0 {
                 continue;
@@ -196,7 +230,11 @@ impl Unknown {
 
     /// Counts one more of `name`, remembering a few names only.
     fn count(counts: &mut BTreeMap<String, u64>, name: String) {
-        let name = if counts.len() < 100 || counts.contains_key(&name) { name } else { "others".to_owned() };
+        let name = if counts.len() < 100 || counts.contains_key(&name) {
+            name
+        } else {
+            "others".to_owned()
+        };
         *counts.entry(name).or_default() += 1;
     }
 }
@@ -228,8 +266,16 @@ fn parse(line: &[u8], unknown: &mut Unknown) -> Result<Option<Event>, serde_json
     }
 }
 
-const KINDS: [&str; 8] =
-    ["run_start", "case_start", "check", "value", "histogram", "series", "case_end", "run_end"];
+const KINDS: [&str; 8] = [
+    "run_start",
+    "case_start",
+    "check",
+    "value",
+    "histogram",
+    "series",
+    "case_end",
+    "run_end",
+];
 
 fn fields_of(event: &Event) -> &'static [&'static str] {
     match event {

@@ -8,7 +8,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use cgauge_record::Hierarchy;
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 
@@ -40,8 +39,8 @@ pub enum Error {
         errno: nix::errno::Errno,
     },
     /// A hierarchy that this agent does not mount.
-    #[error("the {0:?} hierarchy is not supported by this agent")]
-    Hierarchy(Hierarchy),
+    #[error("this agent does not mount a {0:?} hierarchy")]
+    Hierarchy(String),
     /// A file or folder of the guest.
     #[error("{path}: {source}")]
     File {
@@ -56,8 +55,9 @@ fn file(path: impl AsRef<Path>, source: io::Error) -> Error {
     Error::File { path: path.as_ref().display().to_string(), source }
 }
 
-/// Mounts what every process expects, loads the modules, mounts the hierarchy.
-pub fn come_up(hierarchy: Hierarchy) -> Result<(), Error> {
+/// Mounts what every process expects, loads the modules, and mounts the
+/// hierarchy that the kernel's command line asks for.
+pub fn come_up() -> Result<(), Error> {
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount_at("proc", "/proc", quiet, None)?;
     mount_at("sysfs", "/sys", quiet, None)?;
@@ -65,10 +65,18 @@ pub fn come_up(hierarchy: Hierarchy) -> Result<(), Error> {
     mount_at("tmpfs", "/tmp", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777"))?;
     mount_at("tmpfs", "/run", quiet, Some("mode=0755"))?;
     load_modules()?;
-    match hierarchy {
-        Hierarchy::Unified => mount_at("cgroup2", UNIFIED, quiet, None),
-        other => Err(Error::Hierarchy(other)),
+    match hierarchy()?.as_str() {
+        "unified" => mount_at("cgroup2", UNIFIED, quiet, None),
+        other => Err(Error::Hierarchy(other.to_owned())),
     }
+}
+
+/// The value of `cgauge.hierarchy=` on the kernel's command line.
+fn hierarchy() -> Result<String, Error> {
+    let path = "/proc/cmdline";
+    let line = fs::read_to_string(path).map_err(|source| file(path, source))?;
+    let mut words = line.split_ascii_whitespace();
+    Ok(words.find_map(|it| it.strip_prefix("cgauge.hierarchy=")).unwrap_or("unified").to_owned())
 }
 
 fn mount_at(

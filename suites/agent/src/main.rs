@@ -12,7 +12,7 @@ mod port;
 use std::fs;
 use std::path::Path;
 
-use cgauge_record::{Hierarchy, Job, Message, Ready};
+use cgauge_record::{Job, Message, Ready};
 
 use crate::case::Prepared;
 use crate::channel::Channel;
@@ -38,7 +38,7 @@ fn main() {
 }
 
 fn work(ports: &Ports, channel: &Channel<'_>) -> Result<(), Box<dyn std::error::Error>> {
-    boot::come_up(Hierarchy::Unified)?;
+    boot::come_up()?;
     fs::write("/proc/self/oom_score_adj", "-1000")?;
     let root = Path::new(boot::UNIFIED);
     let mut prepared = Some(Prepared::new(root)?);

@@ -61,6 +61,10 @@ impl Lab {
         &self.root
     }
 
+    pub(crate) fn recorder(&self) -> &Rc<Recorder> {
+        &self.recorder
+    }
+
     /// Makes a group of the case, with every controller.
     pub fn group(&self, name: &str) -> Result<Group, Stop> {
         self.root.make(name)

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 
 use crate::check::{Question, Recorder};
 use crate::kernel::{Dir, Refusal};
+use crate::load::Running;
 use crate::parse::{self, Limit, ParseError};
 use crate::process::{Process, spawn};
 use crate::stop::Stop;
@@ -147,6 +148,11 @@ impl Group {
                 nix::unistd::pause();
             }
         })
+    }
+
+    /// Starts a load that is born in this group.
+    pub fn load<L: cgauge_workloads::Load>(&self, load: &L) -> Result<Running<L>, Stop> {
+        Running::start(self, load)
     }
 
     /// Moves the process `pid` here; 0 is the caller.

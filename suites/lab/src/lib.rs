@@ -8,7 +8,10 @@
 mod case;
 pub mod check;
 mod group;
+pub mod hierarchy;
 pub mod kernel;
+pub mod load;
+mod options;
 pub mod parse;
 pub mod process;
 mod stop;
@@ -17,6 +20,7 @@ pub mod watch;
 
 pub use case::{Lab, lab};
 pub use group::Group;
+pub use options::Remounted;
 pub use stop::{Outcome, Stop};
 
 /// Everything that most cases use.
@@ -27,6 +31,7 @@ pub mod prelude {
     pub use cgauge_record::{Unit, ids::*};
     pub use rstest::rstest;
 
+    pub use crate::hierarchy::{Hierarchy, Mount};
     pub use crate::parse::Limit;
     pub use crate::process::{Exit, Gate, Process};
     pub use crate::watch::{Mechanism, Watch};

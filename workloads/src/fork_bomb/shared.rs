@@ -53,7 +53,9 @@ impl Shared {
         let file = memfd_create(c"fork-bomb", MFdFlags::empty())
             .map_err(|errno| Failure::system("memfd_create", errno))?;
         let words = usize::try_from(forks.saturating_mul(2)).unwrap_or(usize::MAX);
-        let bytes = words.saturating_mul(size_of::<AtomicU64>()).saturating_add(size_of::<Header>());
+        let bytes = words
+            .saturating_mul(size_of::<AtomicU64>())
+            .saturating_add(size_of::<Header>());
         nix::unistd::ftruncate(&file, i64::try_from(bytes).unwrap_or(i64::MAX))
             .map_err(|errno| Failure::system("ftruncate", errno))?;
         let shared = Self::open(file)?;
@@ -67,12 +69,17 @@ impl Shared {
     pub(super) fn open(file: OwnedFd) -> Result<Self, Failure> {
         let file = File::from(file);
         let bytes = file.metadata().map_or(0, |it| it.len());
-        let bytes = usize::try_from(bytes).ok().filter(|it| *it >= size_of::<Header>());
+        let bytes = usize::try_from(bytes)
+            .ok()
+            .filter(|it| *it >= size_of::<Header>());
         let bytes = bytes
             .and_then(NonZeroUsize::new)
             .ok_or_else(|| Failure::system("mapping the bomb's memory", Errno::EINVAL))?;
         let mapping = Mapping::of_file(file.as_fd(), bytes)?;
-        Ok(Self { mapping, file: file.into() })
+        Ok(Self {
+            mapping,
+            file: file.into(),
+        })
     }
 
     /// The descriptor to open it by, in a program that was executed.
@@ -91,14 +98,22 @@ impl Shared {
         // SAFETY: what the header leaves of the mapping; aligned, since the
         // header's size is a multiple of its alignment.
         let words = unsafe {
-            std::slice::from_raw_parts(self.mapping.start().cast::<Header>().add(1).cast().as_ptr(), words)
+            std::slice::from_raw_parts(
+                self.mapping.start().cast::<Header>().add(1).cast().as_ptr(),
+                words,
+            )
         };
-        Journal { written: &self.header().written, words }
+        Journal {
+            written: &self.header().written,
+            words,
+        }
     }
 
     /// Starts the bomb's clock and counts the caller as busy.
     pub(super) fn begin(&self) {
-        self.header().start_ns.store(Instant::now().0, Ordering::Release);
+        self.header()
+            .start_ns
+            .store(Instant::now().0, Ordering::Release);
         self.wake_up();
     }
 
@@ -107,8 +122,13 @@ impl Shared {
         let header = self.header();
         let may = header.over.load(Ordering::Acquire) == 0
             && header.alive.load(Ordering::Acquire) < header.room.load(Ordering::Relaxed)
-            && header.attempts.fetch_add(1, Ordering::AcqRel) < header.forks.load(Ordering::Relaxed);
-        if may { Attempt::Granted } else { Attempt::Denied }
+            && header.attempts.fetch_add(1, Ordering::AcqRel)
+                < header.forks.load(Ordering::Relaxed);
+        if may {
+            Attempt::Granted
+        } else {
+            Attempt::Denied
+        }
     }
 
     /// Writes an event down.
@@ -120,12 +140,24 @@ impl Shared {
             Event::Refused(_) => 0,
         };
         let start = Instant(header.start_ns.load(Ordering::Relaxed));
-        self.journal().write(Entry { at_ns: start.elapsed_ns(), event });
+        self.journal().write(Entry {
+            at_ns: start.elapsed_ns(),
+            event,
+        });
     }
 
-    /// Tasks started and not gone.
-    pub(super) fn alive(&self) -> i64 {
-        self.header().alive.load(Ordering::Acquire)
+    /// How many tasks there can ever be at once.
+    pub(super) fn most_alive(&self) -> usize {
+        let room = u64::try_from(self.header().room.load(Ordering::Relaxed)).unwrap_or(0);
+        let most = self.header().forks.load(Ordering::Relaxed).min(room);
+        // Tasks on several CPUs may see the same last place.
+        usize::try_from(most).unwrap_or(0)
+    }
+
+    /// Whether no task is left, and none is being made.
+    pub(super) fn is_empty(&self) -> bool {
+        let header = self.header();
+        header.busy.load(Ordering::Acquire) == 0 && header.alive.load(Ordering::Acquire) == 0
     }
 
     /// Counts a task as one that may fork.
@@ -142,7 +174,9 @@ impl Shared {
     }
 
     pub(super) fn note_generation(&self, generation: u32) {
-        self.header().deepest.fetch_max(generation, Ordering::AcqRel);
+        self.header()
+            .deepest
+            .fetch_max(generation, Ordering::AcqRel);
     }
 
     /// Remembers that a member could not execute the program again.
@@ -154,7 +188,10 @@ impl Shared {
     pub(super) fn check(&self) -> Result<(), Failure> {
         match self.header().broken.load(Ordering::Acquire) {
             0 => Ok(()),
-            errno => Err(Failure::system("execve(/proc/self/exe)", Errno::from_raw(errno))),
+            errno => Err(Failure::system(
+                "execve(/proc/self/exe)",
+                Errno::from_raw(errno),
+            )),
         }
     }
 

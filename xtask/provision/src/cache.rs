@@ -55,13 +55,19 @@ pub struct Lock {
 impl Cache {
     /// Where the cache is: `CGAUGE_CACHE`, else `cgauge` below
     /// `XDG_CACHE_HOME` or `HOME/.cache`. `variable` looks up the environment.
-    pub fn place(
-        variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<PathBuf, CacheError> {
-        let path = |name| variable(name).filter(|it| !it.is_empty()).map(PathBuf::from);
+    pub fn place(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, CacheError> {
+        let path = |name| {
+            variable(name)
+                .filter(|it| !it.is_empty())
+                .map(PathBuf::from)
+        };
         path("CGAUGE_CACHE")
             // The XDG specification has relative paths ignored.
-            .or_else(|| path("XDG_CACHE_HOME").filter(|it| it.is_absolute()).map(|it| it.join("cgauge")))
+            .or_else(|| {
+                path("XDG_CACHE_HOME")
+                    .filter(|it| it.is_absolute())
+                    .map(|it| it.join("cgauge"))
+            })
             .or_else(|| path("HOME").map(|it| it.join(".cache/cgauge")))
             .ok_or(CacheError::NoPlace)
     }
@@ -73,7 +79,8 @@ impl Cache {
         let root = std::path::absolute(root).map_err(Failed::to("find", root))?;
         for directory in [SCRATCH, LOCKS] {
             let directory = root.join(directory);
-            fs::create_dir_all(&directory).map_err(Failed::to("make the cache directory", &directory))?;
+            fs::create_dir_all(&directory)
+                .map_err(Failed::to("make the cache directory", &directory))?;
         }
         let cache = Self { root };
         cache.sweep()?;
@@ -97,7 +104,10 @@ impl Cache {
         let handle = File::open(directory.path()).map_err(Failed::to("open", directory.path()))?;
         let alive = Flock::lock(handle, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| Failed::to("lock", directory.path())(errno.into()))?;
-        Ok(Scratch { path: directory.keep(), _alive: alive })
+        Ok(Scratch {
+            path: directory.keep(),
+            _alive: alive,
+        })
     }
 
     /// Renames `made`, a file or directory within a scratch directory, to
@@ -138,7 +148,9 @@ impl Cache {
         let scratch = self.root.join(SCRATCH);
         for entry in fs::read_dir(&scratch).map_err(Failed::to("read", &scratch))? {
             let path = entry.map_err(Failed::to("read", &scratch))?.path();
-            let Ok(handle) = File::open(&path) else { continue };
+            let Ok(handle) = File::open(&path) else {
+                continue;
+            };
             if let Ok(_dead) = Flock::lock(handle, FlockArg::LockExclusiveNonblock) {
                 // A child of the dead process may still write here for a
                 // moment; then the next sweep has it.
@@ -177,12 +189,18 @@ impl Drop for Scratch {
 
 /// The bytes below `path`, or of the file; what vanishes meanwhile counts nothing.
 pub(crate) fn size_bytes(path: &Path) -> u64 {
-    let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return 0;
+    };
     if !meta.is_dir() {
         return meta.len();
     }
     let entries: io::Result<Vec<_>> = fs::read_dir(path).and_then(Iterator::collect);
-    entries.unwrap_or_default().iter().map(|it| size_bytes(&it.path())).sum()
+    entries
+        .unwrap_or_default()
+        .iter()
+        .map(|it| size_bytes(&it.path()))
+        .sum()
 }
 
 #[cfg(test)]
@@ -194,7 +212,10 @@ mod tests {
 
     fn place(variables: &[(&str, &str)]) -> Result<PathBuf, CacheError> {
         Cache::place(|name| {
-            variables.iter().find(|it| it.0 == name).map(|it| OsString::from(it.1))
+            variables
+                .iter()
+                .find(|it| it.0 == name)
+                .map(|it| OsString::from(it.1))
         })
     }
 
@@ -209,7 +230,11 @@ mod tests {
 
     #[test]
     fn the_most_specific_variable_wins() {
-        let all = [("CGAUGE_CACHE", "/c"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];
+        let all = [
+            ("CGAUGE_CACHE", "/c"),
+            ("XDG_CACHE_HOME", "/x"),
+            ("HOME", "/h"),
+        ];
         assert_eq!(place(&all).unwrap(), Path::new("/c"));
         assert_eq!(place(&all[1..]).unwrap(), Path::new("/x/cgauge"));
         assert_eq!(place(&all[2..]).unwrap(), Path::new("/h/.cache/cgauge"));
@@ -253,7 +278,9 @@ mod tests {
     fn a_second_locker_waits_for_the_first() {
         let home = tempfile::tempdir().unwrap();
         let cache = Cache::open(home.path()).unwrap();
-        let first = cache.lock("it", &|| panic!("nobody else is there")).unwrap();
+        let first = cache
+            .lock("it", &|| panic!("nobody else is there"))
+            .unwrap();
         let (tell, told) = mpsc::channel();
         thread::scope(|scope| {
             let waiter = tell.clone();

@@ -4,8 +4,8 @@
 //! Offsets are those of the kernel's Documentation/arch/x86/boot.rst.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::Failed;
@@ -66,9 +66,9 @@ impl fmt::Display for NotBootable {
             ),
             Self::Elf => f.write_str("this is an ELF file, no kernel image"),
             Self::Arm64 => f.write_str("this is an Arm64 kernel: give one for x86-64"),
-            Self::Compressed => f.write_str(
-                "this is a compressed file: give the bzImage, which unpacks itself",
-            ),
+            Self::Compressed => {
+                f.write_str("this is a compressed file: give the bzImage, which unpacks itself")
+            }
             Self::Truncated { expected, found } => {
                 write!(f, "it is cut off: {found} of {expected} bytes are there")
             }
@@ -88,8 +88,17 @@ pub enum ImageError {
     #[error(transparent)]
     Failed(#[from] Failed),
     /// It is a directory.
-    #[error("{0} is a directory: give the bzImage, or tree:{0} for a built tree", .0.display())]
-    Directory(PathBuf),
+    #[error("{path} is a directory: give the bzImage, or tree:{path} for a built tree")]
+    Directory {
+        /// Its path.
+        path: String,
+    },
+    /// It is a pipe, a socket or a device.
+    #[error("{} is no regular file", path.display())]
+    NoFile {
+        /// Its path.
+        path: PathBuf,
+    },
     /// It is something else than a bzImage.
     #[error("{} is no bzImage: {reason}", path.display())]
     NotBootable {
@@ -102,18 +111,28 @@ pub enum ImageError {
 
 /// Checks that a file is a whole bzImage and reads its header.
 pub fn check(path: &Path) -> Result<ImageHeader, ImageError> {
-    let mut file = File::open(path).map_err(Failed::to("open the kernel image", path))?;
-    let meta = file.metadata().map_err(Failed::to("read", path))?;
+    let meta = fs::metadata(path).map_err(Failed::to("find the kernel image", path))?;
     if meta.is_dir() {
-        return Err(ImageError::Directory(path.to_owned()));
+        return Err(ImageError::Directory {
+            path: path.display().to_string(),
+        });
     }
-    // A block device is a fine place for a kernel, and its metadata has no length.
-    let length = file.seek(SeekFrom::End(0)).map_err(Failed::to("read", path))?;
-    file.rewind().map_err(Failed::to("read", path))?;
+    // To open a pipe or a device may block or do something.
+    if !meta.is_file() {
+        return Err(ImageError::NoFile {
+            path: path.to_owned(),
+        });
+    }
+    let length = meta.len();
+    let file = File::open(path).map_err(Failed::to("open the kernel image", path))?;
     let mut head = Vec::new();
-    file.take(HEAD_BYTES).read_to_end(&mut head).map_err(Failed::to("read", path))?;
-    header(&head, length)
-        .map_err(|reason| ImageError::NotBootable { path: path.to_owned(), reason })
+    file.take(HEAD_BYTES)
+        .read_to_end(&mut head)
+        .map_err(Failed::to("read", path))?;
+    header(&head, length).map_err(|reason| ImageError::NotBootable {
+        path: path.to_owned(),
+        reason,
+    })
 }
 
 /// Reads the header from the first bytes of a file that is `length` bytes long.
@@ -137,7 +156,11 @@ fn header(head: &[u8], length: u64) -> Result<ImageHeader, NotBootable> {
         return Err(NotBootable::OddHeader);
     }
     // For compatibility 0 stands for 4.
-    let setup_sectors = if *setup_sectors == 0 { 4 } else { u64::from(*setup_sectors) };
+    let setup_sectors = if *setup_sectors == 0 {
+        4
+    } else {
+        u64::from(*setup_sectors)
+    };
     let start = (setup_sectors + 1) * 512;
     let code = start + u64::from(units) * 16;
     let payload = start + u64::from(payload_offset) + u64::from(payload_length);
@@ -146,7 +169,10 @@ fn header(head: &[u8], length: u64) -> Result<ImageHeader, NotBootable> {
         return Err(NotBootable::OddHeader);
     }
     if length < code {
-        return Err(NotBootable::Truncated { expected: code, found: length });
+        return Err(NotBootable::Truncated {
+            expected: code,
+            found: length,
+        });
     }
     if name == 0 {
         return Err(NotBootable::OddHeader);
@@ -159,7 +185,10 @@ fn header(head: &[u8], length: u64) -> Result<ImageHeader, NotBootable> {
 /// names of directories, so it may hold nothing but what releases are made of.
 fn release(head: &[u8], offset: usize) -> Option<String> {
     let text = head.get(offset..)?;
-    let end = text.iter().take(RELEASE_BYTES).position(|it| matches!(it, b' ' | 0))?;
+    let end = text
+        .iter()
+        .take(RELEASE_BYTES)
+        .position(|it| matches!(it, b' ' | 0))?;
     let release = std::str::from_utf8(&text[..end]).ok()?;
     let plain = |it: char| it.is_ascii_alphanumeric() || "+-._~".contains(it);
     let sound = release.starts_with(|it: char| it.is_ascii_digit()) && release.chars().all(plain);
@@ -191,17 +220,19 @@ fn other_kind(head: &[u8], length: u64) -> NotBootable {
 }
 
 fn word(bytes: &[u8], offset: usize) -> Option<u16> {
-    bytes.get(offset..offset + 2).map(|it| u16::from_le_bytes([it[0], it[1]]))
+    bytes
+        .get(offset..offset + 2)
+        .map(|it| u16::from_le_bytes([it[0], it[1]]))
 }
 
 fn long(bytes: &[u8], offset: usize) -> Option<u32> {
-    bytes.get(offset..offset + 4).map(|it| u32::from_le_bytes([it[0], it[1], it[2], it[3]]))
+    bytes
+        .get(offset..offset + 4)
+        .map(|it| u32::from_le_bytes([it[0], it[1], it[2], it[3]]))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::fs;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -257,8 +288,14 @@ pub(crate) mod tests {
             (arm, NotBootable::Arm64),
             (b"\x1f\x8b\x08\0".to_vec(), NotBootable::Compressed),
             (vec![0; 4096], NotBootable::Unknown),
-            (bz_image("6.9.0")[..0x100].to_vec(), NotBootable::CutHeader { found: 0x100 }),
-            (bz_image("6.9.0")[..0x20c].to_vec(), NotBootable::CutHeader { found: 0x20c }),
+            (
+                bz_image("6.9.0")[..0x100].to_vec(),
+                NotBootable::CutHeader { found: 0x100 },
+            ),
+            (
+                bz_image("6.9.0")[..0x20c].to_vec(),
+                NotBootable::CutHeader { found: 0x20c },
+            ),
             (changed(0x206, &[1, 2]), NotBootable::OddHeader),
             (changed(0x24c, &[0xff; 4]), NotBootable::OddHeader),
             (changed(0x20e, &[0xff; 2]), NotBootable::OddHeader),
@@ -275,7 +312,10 @@ pub(crate) mod tests {
         let found = image.len() as u64 - 1;
         assert_eq!(
             read(&image[..image.len() - 1]),
-            Err(NotBootable::Truncated { expected: found + 1, found })
+            Err(NotBootable::Truncated {
+                expected: found + 1,
+                found
+            })
         );
     }
 
@@ -283,8 +323,12 @@ pub(crate) mod tests {
     fn messages_name_the_file() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("kernel");
-        let message = |error: ImageError| error.to_string().replace(home.path().to_str().unwrap(), "DIR");
-        insta::assert_snapshot!(message(check(&path).unwrap_err()), @"cannot open the kernel image DIR/kernel: No such file or directory (os error 2)");
+        let message = |error: ImageError| {
+            error
+                .to_string()
+                .replace(home.path().to_str().unwrap(), "DIR")
+        };
+        insta::assert_snapshot!(message(check(&path).unwrap_err()), @"cannot find the kernel image DIR/kernel: No such file or directory (os error 2)");
         fs::write(&path, "hello\n").unwrap();
         insta::assert_snapshot!(message(check(&path).unwrap_err()), @"DIR/kernel is no bzImage: this is a text file");
         insta::assert_snapshot!(message(check(home.path()).unwrap_err()), @"DIR is a directory: give the bzImage, or tree:DIR for a built tree");
@@ -292,6 +336,7 @@ pub(crate) mod tests {
         insta::assert_snapshot!(message(check(&path).unwrap_err()), @"DIR/kernel is no bzImage: it is cut off: 1600 of 1696 bytes are there");
         fs::write(&path, bz_image("6.9.0")).unwrap();
         assert_eq!(check(&path).unwrap().release, "6.9.0");
+        insta::assert_snapshot!(check(Path::new("/dev/null")).unwrap_err(), @"/dev/null is no regular file");
     }
 
     proptest! {

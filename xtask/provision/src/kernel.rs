@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::Failed;
 use crate::apt::{self, FetchError, When};
 use crate::cache::Cache;
 use crate::image::{self, ImageError};
@@ -15,7 +16,6 @@ use crate::modules::{LoadPlan, ModuleError, Modules};
 use crate::spec::{DebianKernel, KernelSpec};
 use crate::store;
 use crate::tools::Tools;
-use crate::Failed;
 
 /// A kernel that is there to be booted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,10 @@ impl Kernel {
             Some(modules) => modules.load_plan(&self.release, wanted),
             None => {
                 let assumed = wanted.iter().map(|it| it.as_ref().to_owned()).collect();
-                Ok(LoadPlan { assumed, ..LoadPlan::default() })
+                Ok(LoadPlan {
+                    assumed,
+                    ..LoadPlan::default()
+                })
             }
         }
     }
@@ -112,16 +115,30 @@ pub fn resolve(
         KernelSpec::Host => host(tools),
         KernelSpec::Tree(directory) => tree(spec, directory),
         KernelSpec::Image { image, modules } => {
-            let modules = modules.clone().map(|directory| {
-                if directory.is_dir() {
-                    Ok(Modules::Installed(directory))
-                } else {
-                    Err(KernelError::NoModules { directory })
-                }
-            });
-            with_image(spec, image, modules.transpose()?, beside(image))
+            let mut kernel = with_image(spec, image, None, beside(image))?;
+            if let Some(directory) = modules {
+                kernel.modules = Some(Modules::Installed(modules_below(
+                    directory,
+                    &kernel.release,
+                )?));
+            }
+            Ok(kernel)
         }
     }
+}
+
+/// The directory with a release's modules, for whoever gives the one above it
+/// or the `INSTALL_MOD_PATH` of the kernel's makefile.
+fn modules_below(directory: &Path, release: &str) -> Result<PathBuf, KernelError> {
+    let places = [
+        directory.join("lib/modules").join(release),
+        directory.join(release),
+        directory.to_owned(),
+    ];
+    let found = places.into_iter().find(|it| it.is_dir());
+    found.ok_or_else(|| KernelError::NoModules {
+        directory: directory.to_owned(),
+    })
 }
 
 /// Fetches one of Debian's kernels into the cache, in place of the one there.
@@ -153,9 +170,12 @@ fn host(tools: &Tools) -> Result<Kernel, KernelError> {
             looked_for: places.to_vec(),
         });
     };
-    let config = [tools.file(&format!("boot/config-{release}")), modules.join("config")]
-        .into_iter()
-        .find(|it| it.exists());
+    let config = [
+        tools.file(&format!("boot/config-{release}")),
+        modules.join("config"),
+    ]
+    .into_iter()
+    .find(|it| it.exists());
     let modules = modules.is_dir().then_some(Modules::Installed(modules));
     with_image(&KernelSpec::Host, image, modules, config)
 }
@@ -164,11 +184,15 @@ fn host(tools: &Tools) -> Result<Kernel, KernelError> {
 fn tree(spec: &KernelSpec, directory: &Path) -> Result<Kernel, KernelError> {
     let image = directory.join("arch/x86/boot/bzImage");
     if !image.exists() {
-        return Err(KernelError::NotBuilt { directory: directory.to_owned() });
+        return Err(KernelError::NotBuilt {
+            directory: directory.to_owned(),
+        });
     }
-    let modules = directory
-        .join("modules.order")
-        .exists()
+    // Without either it was built with no support for modules.
+    let lists = ["modules.order", "modules.builtin"];
+    let modules = lists
+        .iter()
+        .any(|it| directory.join(it).exists())
         .then(|| Modules::Built(directory.to_owned()));
     let config = Some(directory.join(".config")).filter(|it| it.exists());
     with_image(spec, &image, modules, config)
@@ -202,4 +226,114 @@ pub(crate) fn sha256(path: &Path) -> Result<String, Failed> {
     let mut hash = Sha256::new();
     io::copy(&mut file, &mut hash).map_err(Failed::to("read", path))?;
     Ok(format!("{:x}", hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::tests::bz_image;
+    use crate::tools::Rights;
+
+    const RELEASE: &str = "6.9.0-test";
+
+    /// A machine with these files, of which those named like kernels are.
+    fn machine(files: &[&str]) -> (tempfile::TempDir, Tools) {
+        let root = tempfile::tempdir().unwrap();
+        for name in files {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let kernel = name.contains("vmlinuz") || name.contains("bzImage");
+            let content = if kernel {
+                bz_image(RELEASE)
+            } else {
+                format!("{RELEASE}\n").into_bytes()
+            };
+            fs::write(path, content).unwrap();
+        }
+        let tools = Tools::new("", root.path(), Rights::User);
+        (root, tools)
+    }
+
+    /// Resolves a name in which `DIR` is the machine's root, and gives
+    /// everything back with it.
+    fn resolved(machine: &(tempfile::TempDir, Tools), text: &str) -> Result<String, String> {
+        let root = machine.0.path().to_str().unwrap();
+        let cache = Cache::open(machine.0.path().join("cache")).unwrap();
+        let spec = text.replace("DIR", root).parse().unwrap();
+        let silent = |line: &str| panic!("{line}");
+        resolve(&spec, &cache, &machine.1, &silent)
+            .map(|it| {
+                format!(
+                    "{} {:?} {:?} {:?}",
+                    it.release, it.image, it.modules, it.config
+                )
+                .replace(root, "DIR")
+            })
+            .map_err(|it| it.to_string().replace(root, "DIR"))
+    }
+
+    #[test]
+    fn the_running_kernel_is_found_in_either_place() {
+        let release = "proc/sys/kernel/osrelease";
+        let debian = machine(&[
+            release,
+            "boot/vmlinuz-6.9.0-test",
+            "boot/config-6.9.0-test",
+            "lib/modules/6.9.0-test/modules.order",
+        ]);
+        insta::assert_snapshot!(resolved(&debian, "host").unwrap(), @r#"6.9.0-test "DIR/boot/vmlinuz-6.9.0-test" Some(Installed("DIR/lib/modules/6.9.0-test")) Some("DIR/boot/config-6.9.0-test")"#);
+        let arch = machine(&[release, "usr/lib/modules/6.9.0-test/vmlinuz"]);
+        insta::assert_snapshot!(resolved(&arch, "host").unwrap(), @r#"6.9.0-test "DIR/usr/lib/modules/6.9.0-test/vmlinuz" None None"#);
+        let container = machine(&[release]);
+        insta::assert_snapshot!(resolved(&container, "host").unwrap_err(), @"the image of the running kernel 6.9.0-test is not on this machine (looked for DIR/boot/vmlinuz-6.9.0-test and DIR/usr/lib/modules/6.9.0-test/vmlinuz): give one with --kernel PATH/bzImage");
+    }
+
+    #[test]
+    fn a_path_comes_with_the_modules_that_were_given() {
+        let machine = machine(&[
+            "vmlinuz-x",
+            "config-x",
+            "mods/lib/modules/6.9.0-test/modules.order",
+            "text",
+        ]);
+        insta::assert_snapshot!(resolved(&machine, "DIR/vmlinuz-x").unwrap(), @r#"6.9.0-test "DIR/vmlinuz-x" None Some("DIR/config-x")"#);
+        let below = r#"Some(Installed("DIR/mods/lib/modules/6.9.0-test"))"#;
+        for given in ["mods", "mods/lib/modules", "mods/lib/modules/6.9.0-test"] {
+            let kernel = resolved(&machine, &format!("DIR/vmlinuz-x,modules=DIR/{given}")).unwrap();
+            assert!(kernel.contains(below), "{kernel}");
+        }
+        insta::assert_snapshot!(resolved(&machine, "DIR/vmlinuz-x,modules=DIR/mod").unwrap_err(), @"DIR/mod is no directory of modules");
+        insta::assert_snapshot!(resolved(&machine, "DIR/text").unwrap_err(), @"DIR/text is no bzImage: this is a text file");
+    }
+
+    #[test]
+    fn a_tree_has_to_be_built() {
+        let machine = machine(&[
+            "a/arch/x86/boot/bzImage",
+            "a/.config",
+            "a/modules.builtin",
+            "b/Makefile",
+        ]);
+        insta::assert_snapshot!(resolved(&machine, "tree:DIR/a").unwrap(), @r#"6.9.0-test "DIR/a/arch/x86/boot/bzImage" Some(Built("DIR/a")) Some("DIR/a/.config")"#);
+        insta::assert_snapshot!(resolved(&machine, "tree:DIR/b").unwrap_err(), @"DIR/b is no built kernel tree: it has no arch/x86/boot/bzImage (run make there)");
+    }
+
+    #[test]
+    fn hashes_are_those_of_the_content() {
+        let machine = machine(&["vmlinuz-x", "config-x"]);
+        let spec = KernelSpec::Image {
+            image: machine.0.path().join("vmlinuz-x"),
+            modules: None,
+        };
+        let cache = Cache::open(machine.0.path().join("cache")).unwrap();
+        let kernel = resolve(&spec, &cache, &machine.1, &|_| ()).unwrap();
+        // sha256sum of "6.9.0-test\n".
+        assert_eq!(
+            kernel.config_sha256().unwrap().unwrap(),
+            "1fc8d0c59dc261a82f467653b5d41df2681612313228c72711a13eef1f52b3fe"
+        );
+        assert_eq!(kernel.image_sha256, sha256(&kernel.image).unwrap());
+        let plan = kernel.load_plan(&["virtio_console"]).unwrap();
+        assert_eq!(plan.assumed, ["virtio_console"]);
+    }
 }

@@ -6,15 +6,17 @@
 /// fingers: at most a third of the word's letters differ. Case does not count.
 /// Of equally near candidates the first wins.
 #[must_use]
-pub fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.to_lowercase().chars().collect();
     let most = (word.len() / 3).max(1);
     candidates
         .into_iter()
-        .map(|it| (distance(&word, &it.to_lowercase().chars().collect::<Vec<_>>()), it))
+        .map(|it| {
+            (
+                distance(&word, &it.to_lowercase().chars().collect::<Vec<_>>()),
+                it,
+            )
+        })
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, it)| it)
@@ -49,7 +51,10 @@ mod tests {
     use super::*;
 
     fn apart(a: &str, b: &str) -> usize {
-        distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>())
+        distance(
+            &a.chars().collect::<Vec<_>>(),
+            &b.chars().collect::<Vec<_>>(),
+        )
     }
 
     #[test]

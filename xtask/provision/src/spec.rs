@@ -44,7 +44,13 @@ pub enum DebianKernel {
 
 impl DebianKernel {
     /// Every one, the oldest first.
-    pub const ALL: [Self; 5] = [Self::V5_10, Self::V6_1, Self::V6_12, Self::V6_12Rt, Self::Sid];
+    pub const ALL: [Self; 5] = [
+        Self::V5_10,
+        Self::V6_1,
+        Self::V6_12,
+        Self::V6_12Rt,
+        Self::Sid,
+    ];
 
     /// Its name after `debian:`.
     #[must_use]
@@ -93,14 +99,22 @@ impl FromStr for KernelSpec {
     type Err = ParseKernelError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let no_directory = || ParseKernelError::NoDirectory { text: text.to_owned() };
+        let no_directory = || ParseKernelError::NoDirectory {
+            text: text.to_owned(),
+        };
         if text == "host" {
             return Ok(Self::Host);
         }
         if let Some(directory) = text.strip_prefix("tree:") {
-            return if directory.is_empty() { Err(no_directory()) } else { Ok(Self::Tree(directory.into())) };
+            return if directory.is_empty() {
+                Err(no_directory())
+            } else {
+                Ok(Self::Tree(directory.into()))
+            };
         }
-        if let Some(kernel) = DebianKernel::ALL.into_iter().find(|it| text.strip_prefix("debian:") == Some(it.name()))
+        if let Some(kernel) = DebianKernel::ALL
+            .into_iter()
+            .find(|it| text.strip_prefix("debian:") == Some(it.name()))
         {
             return Ok(Self::Debian(kernel));
         }
@@ -110,13 +124,21 @@ impl FromStr for KernelSpec {
             None => (text, None),
         };
         if !image.contains('/') {
-            return Err(ParseKernelError::Unknown { text: text.to_owned(), suggestion: suggestion(text) });
+            return Err(ParseKernelError::Unknown {
+                text: text.to_owned(),
+                suggestion: suggestion(text),
+            });
         }
         // A comma may be part of a file's name, but not one that looks like an option.
         if let Some((_, option)) = image.rsplit_once(',').filter(|it| it.1.contains('=')) {
-            return Err(ParseKernelError::UnknownOption { option: option.to_owned() });
+            return Err(ParseKernelError::UnknownOption {
+                option: option.to_owned(),
+            });
         }
-        Ok(Self::Image { image: image.into(), modules })
+        Ok(Self::Image {
+            image: image.into(),
+            modules,
+        })
     }
 }
 
@@ -125,7 +147,9 @@ fn suggestion(text: &str) -> Option<String> {
     let full = DebianKernel::ALL.map(|it| format!("debian:{}", it.name()));
     let whole = nearest(text, full.iter().map(String::as_str).chain(["host"]));
     let short = || nearest(text, DebianKernel::ALL.map(DebianKernel::name));
-    whole.map(str::to_owned).or_else(|| short().map(|it| format!("debian:{it}")))
+    whole
+        .map(str::to_owned)
+        .or_else(|| short().map(|it| format!("debian:{it}")))
 }
 
 impl fmt::Display for DebianKernel {
@@ -140,8 +164,14 @@ impl fmt::Display for KernelSpec {
             Self::Debian(kernel) => kernel.fmt(f),
             Self::Host => f.write_str("host"),
             Self::Tree(directory) => write!(f, "tree:{}", directory.display()),
-            Self::Image { image, modules: None } => image.display().fmt(f),
-            Self::Image { image, modules: Some(modules) } => {
+            Self::Image {
+                image,
+                modules: None,
+            } => image.display().fmt(f),
+            Self::Image {
+                image,
+                modules: Some(modules),
+            } => {
                 write!(f, "{},modules={}", image.display(), modules.display())
             }
         }
@@ -153,7 +183,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> KernelSpec {
-        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     fn refusal(text: &str) -> String {
@@ -176,21 +207,34 @@ mod tests {
         ] {
             assert_eq!(read(text).to_string(), text);
         }
-        assert_eq!(read("debian:6.12-rt"), KernelSpec::Debian(DebianKernel::V6_12Rt));
+        assert_eq!(
+            read("debian:6.12-rt"),
+            KernelSpec::Debian(DebianKernel::V6_12Rt)
+        );
         assert_eq!(read("tree:../linux"), KernelSpec::Tree("../linux".into()));
         assert_eq!(
             read("/b,modules=m"),
-            KernelSpec::Image { image: "/b".into(), modules: Some("m".into()) }
+            KernelSpec::Image {
+                image: "/b".into(),
+                modules: Some("m".into())
+            }
         );
     }
 
     #[test]
     fn an_unknown_name_is_met_with_what_is_known() {
         insta::assert_snapshot!(refusal("debian:6.21"), @r#"unknown kernel "debian:6.21" (did you mean debian:6.1?): known are debian:5.10, debian:6.1, debian:6.12, debian:6.12-rt, debian:sid, host, tree:DIR and a path to a bzImage (with a slash in it: ./bzImage), with ,modules=DIR after it where it has modules"#);
-        for (text, meant) in
-            [("6.12", "debian:6.12"), ("Debian:SID", "debian:sid"), ("hots", "host"), ("debian-6.12-rt", "debian:6.12-rt")]
-        {
-            assert!(refusal(text).contains(&format!("did you mean {meant}?")), "{}", refusal(text));
+        for (text, meant) in [
+            ("6.12", "debian:6.12"),
+            ("Debian:SID", "debian:sid"),
+            ("hots", "host"),
+            ("debian-6.12-rt", "debian:6.12-rt"),
+        ] {
+            assert!(
+                refusal(text).contains(&format!("did you mean {meant}?")),
+                "{}",
+                refusal(text)
+            );
         }
         assert!(!refusal("bzImage").contains("did you mean"));
     }

@@ -4,6 +4,7 @@
 //! Knows nothing of where a kernel came from.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -32,7 +33,7 @@ struct Description {
     release: String,
     package_version: String,
     image_sha256: String,
-    image_bytes: u64,
+    /// Of all files but this one.
     size_bytes: u64,
 }
 
@@ -44,12 +45,18 @@ const DESCRIPTION: &str = "kernel.json";
 /// Every kernel that the cache holds whole.
 #[must_use]
 pub fn cached(cache: &Cache) -> Vec<CachedKernel> {
-    DebianKernel::ALL.into_iter().filter_map(|it| find(cache, it)).collect()
+    DebianKernel::ALL
+        .into_iter()
+        .filter_map(|it| find(cache, it))
+        .collect()
 }
 
 /// Where the cache keeps a kernel.
 pub(crate) fn entry(cache: &Cache, kernel: DebianKernel) -> PathBuf {
-    cache.root().join("kernels").join(format!("debian-{}", kernel.name()))
+    cache
+        .root()
+        .join("kernels")
+        .join(format!("debian-{}", kernel.name()))
 }
 
 /// One kernel, unless the cache lacks it or someone took parts of it away.
@@ -57,13 +64,16 @@ pub(crate) fn find(cache: &Cache, kernel: DebianKernel) -> Option<CachedKernel> 
     let directory = entry(cache, kernel);
     let text = fs::read(directory.join(DESCRIPTION)).ok()?;
     let description: Description = serde_json::from_slice(&text).ok()?;
-    let image = directory.join(IMAGE);
-    if fs::metadata(&image).ok()?.len() != description.image_bytes {
+    // After a loss of power files may be there with nothing in them. To have
+    // the disk take them all before the entry is made would cost seconds.
+    let size_bytes = size_bytes(&directory).saturating_sub(text.len() as u64);
+    if size_bytes != description.size_bytes {
         return None;
     }
+    let image = directory.join(IMAGE);
     let modules = directory.join(MODULES);
     Some(CachedKernel {
-        size_bytes: description.size_bytes,
+        size_bytes,
         package_version: description.package_version,
         kernel: Kernel {
             spec: KernelSpec::Debian(kernel),
@@ -114,16 +124,22 @@ pub(crate) fn gather(
     // Where a kernel is one package, and where it is three.
     let modules = ["lib/modules", "usr/lib/modules"].map(|it| root.join(it).join(release));
     let places = |name: &str| {
-        [root.join("boot").join(format!("{name}-{release}")), modules[1].join(name)]
+        [
+            root.join("boot").join(format!("{name}-{release}")),
+            modules[1].join(name),
+        ]
     };
-    let take = |name: &str, places: [PathBuf; 2], lacks| {
-        let from = places
-            .into_iter()
-            .find(|it| it.exists())
-            .ok_or_else(|| GatherError::Incomplete { release: release.to_owned(), lacks })?;
-        fs::rename(&from, made.join(name)).map_err(Failed::to("move", &from))?;
-        Ok::<_, GatherError>(())
-    };
+    let take =
+        |name: &str, places: [PathBuf; 2], lacks| {
+            let from = places.into_iter().find(|it| it.exists()).ok_or_else(|| {
+                GatherError::Incomplete {
+                    release: release.to_owned(),
+                    lacks,
+                }
+            })?;
+            fs::rename(&from, made.join(name)).map_err(Failed::to("move", &from))?;
+            Ok::<_, GatherError>(())
+        };
     fs::create_dir(made).map_err(Failed::to("make", made))?;
     take(IMAGE, places("vmlinuz"), "kernel image")?;
     take(CONFIG, places("config"), "configuration")?;
@@ -131,17 +147,21 @@ pub(crate) fn gather(
     let image = made.join(IMAGE);
     let found = image::check(&image)?.release;
     if found != release {
-        return Err(GatherError::OtherRelease { release: release.to_owned(), found });
+        return Err(GatherError::OtherRelease {
+            release: release.to_owned(),
+            found,
+        });
     }
     let description = Description {
         release: found,
         package_version: package_version.to_owned(),
         image_sha256: sha256(&image)?,
-        image_bytes: fs::metadata(&image).map_err(Failed::to("read", &image))?.len(),
         size_bytes: size_bytes(made),
     };
     let path = made.join(DESCRIPTION);
-    let text = serde_json::to_vec_pretty(&description).unwrap_or_default();
-    fs::write(&path, text).map_err(Failed::to("write", &path))?;
+    serde_json::to_vec_pretty(&description)
+        .map_err(io::Error::from)
+        .and_then(|text| fs::write(&path, text))
+        .map_err(Failed::to("write", &path))?;
     Ok(())
 }

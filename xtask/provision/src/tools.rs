@@ -60,19 +60,23 @@ impl Tools {
     /// The programs on `PATH` and the files of this machine.
     #[must_use]
     pub fn of_this_machine() -> Self {
-        let rights = if unistd::geteuid().is_root() { Rights::Root } else { Rights::User };
+        let rights = if unistd::geteuid().is_root() {
+            Rights::Root
+        } else {
+            Rights::User
+        };
         Self::new(env::var_os("PATH").unwrap_or_default(), "/", rights)
     }
 
     /// Programs from `search_path` (directories joined by colons), system files
     /// from below `root` in place of `/`.
     #[must_use]
-    pub fn new(
-        search_path: impl Into<OsString>,
-        root: impl Into<PathBuf>,
-        rights: Rights,
-    ) -> Self {
-        Self { search_path: search_path.into(), root: root.into(), rights }
+    pub fn new(search_path: impl Into<OsString>, root: impl Into<PathBuf>, rights: Rights) -> Self {
+        Self {
+            search_path: search_path.into(),
+            root: root.into(),
+            rights,
+        }
     }
 
     /// Whether packages may be installed.
@@ -89,9 +93,12 @@ impl Tools {
     /// The path of a program, if it is there and may be run.
     #[must_use]
     pub fn find(&self, program: &str) -> Option<PathBuf> {
-        env::split_paths(&self.search_path).map(|it| it.join(program)).find(|it| {
-            fs::metadata(it).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
-        })
+        env::split_paths(&self.search_path)
+            .map(|it| it.join(program))
+            .find(|it| {
+                fs::metadata(it)
+                    .is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+            })
     }
 
     /// Runs a program to its end in `directory` and returns what it printed.
@@ -101,8 +108,9 @@ impl Tools {
         arguments: impl IntoIterator<Item = S>,
         directory: &Path,
     ) -> Result<String, ToolError> {
-        let path =
-            self.find(program).ok_or_else(|| ToolError::Missing { program: program.to_owned() })?;
+        let path = self.find(program).ok_or_else(|| ToolError::Missing {
+            program: program.to_owned(),
+        })?;
         let output = Command::new(path)
             .args(arguments)
             .current_dir(directory)
@@ -112,7 +120,10 @@ impl Tools {
             .env("DEBIAN_FRONTEND", "noninteractive")
             .stdin(Stdio::null())
             .output()
-            .map_err(|source| ToolError::NotRun { program: program.to_owned(), source })?;
+            .map_err(|source| ToolError::NotRun {
+                program: program.to_owned(),
+                source,
+            })?;
         let printed = String::from_utf8_lossy(&output.stdout);
         if output.status.success() {
             return Ok(printed.into_owned());
@@ -121,7 +132,10 @@ impl Tools {
         let complaint = telling_line(&complained)
             .or_else(|| telling_line(&printed))
             .map_or_else(|| output.status.to_string(), str::to_owned);
-        Err(ToolError::Failed { program: program.to_owned(), complaint })
+        Err(ToolError::Failed {
+            program: program.to_owned(),
+            complaint,
+        })
     }
 }
 
@@ -140,9 +154,15 @@ pub(crate) mod tests {
 
     /// Puts a shell script into a directory of programs.
     pub(crate) fn script(directory: &Path, name: &str, body: &str) {
-        let path = directory.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{body}")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let source = directory.join(format!("{name}.sh"));
+        fs::write(&source, format!("#!/bin/sh\n{body}")).unwrap();
+        // Were it written here, another test's child could hold it open for
+        // writing for a moment, and it could not be run.
+        let copied = Command::new("install")
+            .arg("-m755")
+            .args([source, directory.join(name)])
+            .status();
+        assert!(copied.unwrap().success());
     }
 
     fn tools(directory: &Path) -> Tools {
@@ -165,7 +185,10 @@ pub(crate) mod tests {
     fn a_failure_tells_what_the_program_said() {
         let bin = tempfile::tempdir().unwrap();
         for (name, body) in [
-            ("apt", "echo W: odd >&2; echo 'E: no such suite' >&2; echo 'E: giving up' >&2; exit 100"),
+            (
+                "apt",
+                "echo W: odd >&2; echo 'E: no such suite' >&2; echo 'E: giving up' >&2; exit 100",
+            ),
             ("plain", "echo first >&2; echo last >&2; exit 1"),
             ("talker", "echo on stdout; exit 1"),
             ("mute", "exit 3"),
@@ -174,7 +197,10 @@ pub(crate) mod tests {
         }
         let complaint = |name: &str| {
             let none: [&str; 0] = [];
-            tools(bin.path()).run(name, none, bin.path()).unwrap_err().to_string()
+            tools(bin.path())
+                .run(name, none, bin.path())
+                .unwrap_err()
+                .to_string()
         };
         assert_eq!(complaint("apt"), "apt failed: no such suite");
         assert_eq!(complaint("plain"), "plain failed: last");

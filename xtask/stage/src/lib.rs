@@ -19,7 +19,16 @@ pub trait Stage: Sync {
     /// # Errors
     /// What kept the guest from starting. How a guest that did start came to its
     /// end is no error of the stage's.
-    fn run(&self, job: &Job, hear: &mut dyn FnMut(Message)) -> Result<GuestEnd, Error>;
+    fn run(&self, job: &Job, hear: &mut dyn FnMut(Message)) -> Result<Ran, Error>;
+}
+
+/// A guest that started and is gone again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// How it ended.
+    pub end: GuestEnd,
+    /// What its console showed: printable, bounded, the last of it.
+    pub console: Vec<String>,
 }
 
 /// How a guest ended.
@@ -28,23 +37,16 @@ pub enum GuestEnd {
     /// The agent finished and switched it off.
     Done,
     /// Its kernel panicked.
-    Panicked {
-        /// The last lines of the console.
-        console: Vec<String>,
-    },
+    Panicked,
     /// The VM's process ended by itself or by another's hand.
     Vanished {
         /// How it ended.
         status: String,
-        /// The last lines of the console.
-        console: Vec<String>,
     },
     /// No message came in time, and it was ended.
     Silent {
         /// How long it was waited for.
         after: Duration,
-        /// The last lines of the console.
-        console: Vec<String>,
     },
     /// It sent what is no message, and was ended.
     Babbled {

@@ -7,10 +7,8 @@ mod sources;
 mod version;
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::path::Path;
-
-use nix::unistd::syncfs;
+use std::fs;
+use std::path::PathBuf;
 
 use self::packages::Build;
 use self::sources::Mirrors;
@@ -80,27 +78,42 @@ pub(crate) fn fetch(
     say: &dyn Fn(&str),
 ) -> Result<Kernel, FetchError> {
     let _lock = cache.lock(&format!("kernel-{}", kernel.name()), &|| {
-        say(&format!("waiting for another process that fetches {kernel}"));
+        say(&format!(
+            "waiting for another process that fetches {kernel}"
+        ));
     })?;
     let present = store::find(cache, kernel);
     if let (When::Missing, Some(present)) = (when, &present) {
         return Ok(present.kernel.clone());
     }
     let apt = Apt::set_up(kernel, cache.scratch()?, tools)?;
-    say(&format!("{kernel}: reading the package lists of {}", apt.suite));
+    say(&format!(
+        "{kernel}: reading the package lists of {}",
+        apt.suite
+    ));
     let build = apt.newest(kernel)?;
     if let Some(present) = present.filter(|it| it.package_version == build.version) {
         return Ok(present.kernel);
     }
     let bytes: u64 = build.packages.iter().map(|it| it.size_bytes).sum();
-    say(&format!("{kernel}: downloading {} ({} MB)", build.release, bytes.div_ceil(1_000_000)));
+    say(&format!(
+        "{kernel}: downloading {} ({} MB)",
+        build.release,
+        bytes.div_ceil(1_000_000)
+    ));
     apt.download(&build)?;
     say(&format!("{kernel}: unpacking"));
     let made = apt.unpack(&build)?;
     cache.publish(&made, &store::entry(cache, kernel))?;
-    store::find(cache, kernel).map(|it| it.kernel).ok_or_else(|| {
-        GatherError::Incomplete { release: build.release, lacks: "readable description" }.into()
-    })
+    store::find(cache, kernel)
+        .map(|it| it.kernel)
+        .ok_or_else(|| {
+            GatherError::Incomplete {
+                release: build.release,
+                lacks: "readable description",
+            }
+            .into()
+        })
 }
 
 /// The files that an apt of our own works on.
@@ -130,8 +143,15 @@ Acquire::Retries "3";
 "#;
 
 impl<'a> Apt<'a> {
-    fn set_up(kernel: DebianKernel, scratch: Scratch, tools: &'a Tools) -> Result<Self, FetchError> {
-        if ["apt-get", "apt-cache", "dpkg-deb"].iter().any(|it| tools.find(it).is_none()) {
+    fn set_up(
+        kernel: DebianKernel,
+        scratch: Scratch,
+        tools: &'a Tools,
+    ) -> Result<Self, FetchError> {
+        if ["apt-get", "apt-cache", "dpkg-deb"]
+            .iter()
+            .any(|it| tools.find(it).is_none())
+        {
             return Err(FetchError::NoApt);
         }
         let mirrors =
@@ -147,7 +167,12 @@ impl<'a> Apt<'a> {
             let path = scratch.path().join(name);
             fs::create_dir_all(&path).map_err(Failed::to("make", &path))?;
         }
-        Ok(Self { tools, scratch, suite, uri: mirrors.archive.uri })
+        Ok(Self {
+            tools,
+            scratch,
+            suite,
+            uri: mirrors.archive.uri,
+        })
     }
 
     /// Runs one of apt's programs on our files.
@@ -178,21 +203,32 @@ impl<'a> Apt<'a> {
 
     /// Asks the mirror for the newest build of a kernel.
     fn newest(&self, kernel: DebianKernel) -> Result<Build, FetchError> {
-        self.run("apt-get", &["update"]).map_err(|error| match error {
-            ToolError::Failed { complaint, .. } if complaint.contains("have a Release file") => {
-                FetchError::NoSuite { uri: self.uri.clone(), suite: self.suite }
-            }
-            other => other.into(),
-        })?;
+        self.run("apt-get", &["update"])
+            .map_err(|error| match error {
+                ToolError::Failed { complaint, .. }
+                    if complaint.contains("have a Release file") =>
+                {
+                    FetchError::NoSuite {
+                        uri: self.uri.clone(),
+                        suite: self.suite,
+                    }
+                }
+                other => other.into(),
+            })?;
         let pattern = packages::pattern(kernel);
         let records = self.run("apt-cache", &["search", "--full", "--names-only", &pattern])?;
-        packages::newest(kernel, &packages::parse(&records))
-            .ok_or_else(|| FetchError::NoPackage { uri: self.uri.clone(), suite: self.suite })
+        packages::newest(kernel, &packages::parse(&records)).ok_or_else(|| FetchError::NoPackage {
+            uri: self.uri.clone(),
+            suite: self.suite,
+        })
     }
 
     fn download(&self, build: &Build) -> Result<(), FetchError> {
-        let names: Vec<_> =
-            build.packages.iter().map(|it| format!("{}={}", it.name, it.version)).collect();
+        let names: Vec<_> = build
+            .packages
+            .iter()
+            .map(|it| format!("{}={}", it.name, it.version))
+            .collect();
         let mut arguments = vec!["download"];
         arguments.extend(names.iter().map(String::as_str));
         self.run("apt-get", &arguments)?;
@@ -200,7 +236,7 @@ impl<'a> Apt<'a> {
     }
 
     /// Makes the cache's entry, within the scratch directory.
-    fn unpack(&self, build: &Build) -> Result<std::path::PathBuf, FetchError> {
+    fn unpack(&self, build: &Build) -> Result<PathBuf, FetchError> {
         let root = self.scratch.path().join("root");
         let debs = self.scratch.path().join("debs");
         for entry in fs::read_dir(&debs).map_err(Failed::to("read", &debs))? {
@@ -210,16 +246,8 @@ impl<'a> Apt<'a> {
         }
         let made = self.scratch.path().join("kernel");
         store::gather(&root, &build.release, &build.version, &made)?;
-        flush(&made)?;
         Ok(made)
     }
-}
-
-/// Has the disk take everything: after a loss of power the entry must not be
-/// there with empty files in it.
-fn flush(directory: &Path) -> Result<(), Failed> {
-    let handle = File::open(directory).map_err(Failed::to("open", directory))?;
-    syncfs(&handle).map_err(|errno| Failed::to("write out", directory)(errno.into()))
 }
 
 /// The suite that has a kernel, and the one with its security updates.

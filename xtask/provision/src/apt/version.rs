@@ -22,7 +22,11 @@ impl<'a> Parts<'a> {
     fn of(version: &'a str) -> Self {
         let (epoch, rest) = version.split_once(':').unwrap_or(("0", version));
         let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, ""));
-        Self { epoch: epoch.parse().unwrap_or(0), upstream, revision }
+        Self {
+            epoch: epoch.parse().unwrap_or(0),
+            upstream,
+            revision,
+        }
     }
 }
 
@@ -33,8 +37,7 @@ fn compare_part(mut a: &str, mut b: &str) -> Ordering {
         let (text_b, rest_b) = split(b, |it| !it.is_ascii_digit());
         let (number_a, rest_a) = split(rest_a, |it| it.is_ascii_digit());
         let (number_b, rest_b) = split(rest_b, |it| it.is_ascii_digit());
-        let order =
-            compare_text(text_a, text_b).then_with(|| compare_number(number_a, number_b));
+        let order = compare_text(text_a, text_b).then_with(|| compare_number(number_a, number_b));
         if order.is_ne() || (rest_a.is_empty() && rest_b.is_empty()) {
             return order;
         }

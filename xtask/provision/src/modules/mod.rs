@@ -9,6 +9,7 @@ mod unpack;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use self::modinfo::ModInfo;
@@ -121,7 +122,13 @@ impl Modules {
         wanted: &[S],
     ) -> Result<LoadPlan, ModuleError> {
         let files = self.files()?;
-        let mut walk = Walk { files: &files, release, under_way: Vec::new(), done: BTreeSet::new(), order: Vec::new() };
+        let mut walk = Walk {
+            files: &files,
+            release,
+            under_way: Vec::new(),
+            done: BTreeSet::new(),
+            order: Vec::new(),
+        };
         let built_in = self.built_in()?;
         let mut plan = LoadPlan::default();
         for name in wanted.iter().map(|it| canonical(it.as_ref())) {
@@ -132,7 +139,11 @@ impl Modules {
             } else {
                 let known = files.keys().chain(&built_in).map(String::as_str);
                 let suggestion = nearest(&name, known).map(str::to_owned);
-                return Err(ModuleError::MissingModule { name, kernel: release.to_owned(), suggestion });
+                return Err(ModuleError::MissingModule {
+                    name,
+                    kernel: release.to_owned(),
+                    suggestion,
+                });
             }
         }
         plan.modules = walk.order;
@@ -152,9 +163,9 @@ impl Modules {
             }
             Self::Built(directory) => {
                 let list = directory.join("modules.order");
-                let text = fs::read_to_string(&list).map_err(Failed::to("read", &list))?;
                 // Newer kernels list the objects that the modules are made of.
-                text.lines().map(|it| directory.join(it).with_extension("ko")).collect()
+                let file = |it: &String| directory.join(it).with_extension("ko");
+                lines(&list)?.iter().map(file).collect()
             }
         };
         for path in paths {
@@ -167,12 +178,20 @@ impl Modules {
 
     /// The names of the modules that are part of the kernel, as far as it says.
     fn built_in(&self) -> Result<BTreeSet<String>, Failed> {
-        let list = self.directory().join("modules.builtin");
-        match fs::read_to_string(&list) {
-            Ok(text) => Ok(text.lines().filter_map(|it| module_name(Path::new(it))).collect()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-            Err(error) => Err(Failed::to("read", &list)(error)),
-        }
+        let names = lines(&self.directory().join("modules.builtin"))?;
+        Ok(names
+            .iter()
+            .filter_map(|it| module_name(Path::new(it)))
+            .collect())
+    }
+}
+
+/// The lines of a list, none if there is no such list.
+fn lines(list: &Path) -> Result<Vec<String>, Failed> {
+    match fs::read_to_string(list) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Failed::to("read", list)(error)),
     }
 }
 
@@ -184,7 +203,9 @@ const DEEPEST: u32 = 16;
 fn collect(directory: &Path, depth: u32, paths: &mut Vec<PathBuf>) -> Result<(), Failed> {
     for entry in fs::read_dir(directory).map_err(Failed::to("read the modules in", directory))? {
         let entry = entry.map_err(Failed::to("read", directory))?;
-        let kind = entry.file_type().map_err(Failed::to("read", &entry.path()))?;
+        let kind = entry
+            .file_type()
+            .map_err(Failed::to("read", &entry.path()))?;
         if kind.is_dir() && depth > 0 {
             collect(&entry.path(), depth - 1, paths)?;
         } else if kind.is_file() {
@@ -197,7 +218,9 @@ fn collect(directory: &Path, depth: u32, paths: &mut Vec<PathBuf>) -> Result<(),
 /// The name of the module in a file, if its name is that of a module file.
 fn module_name(path: &Path) -> Option<String> {
     let file = path.file_name()?.to_str()?;
-    let plain = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].iter().find_map(|it| file.strip_suffix(it))?;
+    let plain = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"]
+        .iter()
+        .find_map(|it| file.strip_suffix(it))?;
     Some(canonical(plain))
 }
 
@@ -223,9 +246,11 @@ impl Walk<'_> {
             return Ok(());
         }
         let path = &self.files[name];
-        let bytes = unpack::read(path)?;
-        let info = ModInfo::of(&bytes)
-            .map_err(|reason| ModuleError::Unsound { path: path.clone(), reason })?;
+        let bytes = unpack::read(path, MODULE_BYTES)?;
+        let info = ModInfo::of(&bytes).map_err(|reason| ModuleError::Unsound {
+            path: path.clone(),
+            reason,
+        })?;
         if info.release.as_deref().is_some_and(|it| it != self.release) {
             return Err(ModuleError::OtherKernel {
                 path: path.clone(),
@@ -236,7 +261,9 @@ impl Walk<'_> {
         self.under_way.push(name.to_owned());
         for needed in &info.depends {
             if self.under_way.contains(needed) {
-                return Err(ModuleError::Circle { name: needed.clone() });
+                return Err(ModuleError::Circle {
+                    name: needed.clone(),
+                });
             }
             if !self.files.contains_key(needed) {
                 return Err(ModuleError::MissingDependency {
@@ -250,7 +277,10 @@ impl Walk<'_> {
         self.load_soft(&info.before)?;
         self.under_way.pop();
         self.done.insert(name.to_owned());
-        self.order.push(Module { name: name.to_owned(), bytes });
+        self.order.push(Module {
+            name: name.to_owned(),
+            bytes,
+        });
         self.load_soft(&info.after)
     }
 

@@ -27,7 +27,9 @@ impl ModInfo {
         if header.e_machine(elf.endian()) != elf::EM_X86_64 {
             return Err("it is not for x86-64".to_owned());
         }
-        let section = elf.section_by_name(".modinfo").ok_or("it has no .modinfo section")?;
+        let section = elf
+            .section_by_name(".modinfo")
+            .ok_or("it has no .modinfo section")?;
         Ok(Self::parse(section.data().map_err(|it| it.to_string())?))
     }
 
@@ -35,11 +37,16 @@ impl ModInfo {
         let mut info = Self::default();
         for string in section.split(|it| *it == 0) {
             // Descriptions may hold anything; what matters here is plain.
-            let Ok(string) = std::str::from_utf8(string) else { continue };
-            let Some((key, value)) = string.split_once('=') else { continue };
+            let Ok(string) = std::str::from_utf8(string) else {
+                continue;
+            };
+            let Some((key, value)) = string.split_once('=') else {
+                continue;
+            };
             match key {
                 "depends" => {
-                    info.depends.extend(value.split(',').filter(|it| !it.is_empty()).map(canonical));
+                    info.depends
+                        .extend(value.split(',').filter(|it| !it.is_empty()).map(canonical));
                 }
                 "softdep" => info.add_soft(value),
                 "vermagic" => info.release = value.split(' ').next().map(str::to_owned),

@@ -26,7 +26,7 @@ const LONGEST_MESSAGE: usize = 4 << 20;
 /// A guest that says more than this has lost its way.
 const MOST_BYTES: u64 = 64 << 20;
 /// Lines of the console that are kept of a guest.
-const CONSOLE_LINES: usize = 30;
+const CONSOLE_LINES: usize = 200;
 /// How often the guest's messages are read while it runs.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -151,7 +151,7 @@ impl Guest {
             }
             if last_word.elapsed() > deadline {
                 self.kill();
-                return Ok(GuestEnd::Silent { after: deadline, console: self.console_tail() });
+                return Ok(GuestEnd::Silent { after: deadline });
             }
         }
     }
@@ -173,17 +173,16 @@ impl Guest {
 
     /// Why QEMU ended, from its status and what it and the kernel last said.
     fn explain_end(&self, status: ExitStatus) -> GuestEnd {
-        let console = self.console_tail();
         // isa-debug-exit makes (value << 1) | 1 of the agent's 0.
         if status.code() == Some(1) && self.last_words().is_empty() {
             return GuestEnd::Done;
         }
-        if console.iter().any(|it| it.contains("Kernel panic")) {
-            return GuestEnd::Panicked { console };
+        if self.console_tail().iter().any(|it| it.contains("Kernel panic")) {
+            return GuestEnd::Panicked;
         }
         let words = self.last_words();
         let said = if words.is_empty() { String::new() } else { format!(": {}", words.join(" ")) };
-        GuestEnd::Vanished { status: format!("QEMU ended with {status}{said}"), console }
+        GuestEnd::Vanished { status: format!("QEMU ended with {status}{said}") }
     }
 
     /// An error of the control channel, with what QEMU itself had to say.

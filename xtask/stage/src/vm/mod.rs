@@ -5,6 +5,7 @@
 
 mod guest;
 mod machine;
+mod probe;
 mod qmp;
 mod saved;
 
@@ -13,20 +14,30 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use cgauge_record::{Job, Message};
+use cgauge_record::{Job, Message, Ready};
 
 pub use self::machine::{Accelerator, Machine, Model, Profile};
+pub use self::probe::choose;
 use self::guest::{Folder, Guest};
 use self::machine::Purpose;
 use self::saved::Saved;
-use crate::{Error, GuestEnd, Stage};
+use crate::{Error, Ran, Stage};
 
 /// A machine that is ready to run jobs.
 #[derive(Debug)]
 pub struct Vm {
     machine: Machine,
-    saved: Option<Saved>,
+    guests: Guests,
     settings: Settings,
+}
+
+/// How a job gets its guest.
+#[derive(Debug)]
+enum Guests {
+    /// From a saved one.
+    Saved(Saved),
+    /// By a boot of its own; this is what the agent said when it was tried.
+    Booted(Ready),
 }
 
 /// How guests are run, whatever runs in them.
@@ -49,28 +60,52 @@ impl Vm {
     pub fn saved(machine: Machine, settings: Settings) -> Result<Self, Error> {
         let saved =
             Saved::find_or_make(&machine, &settings.cache, settings.boot_deadline, &settings.stop)?;
-        Ok(Self { machine, saved: Some(saved), settings })
+        Ok(Self { machine, guests: Guests::Saved(saved), settings })
     }
 
-    /// A VM that boots for each job.
+    /// A VM that boots for each job. It boots once now, to see whether it does.
+    pub fn booted(machine: Machine, settings: Settings) -> Result<Self, Error> {
+        let mut vm = Self { machine, guests: Guests::Booted(Ready::default()), settings };
+        let ready = probe::prove(&vm)?;
+        vm.guests = Guests::Booted(ready);
+        Ok(vm)
+    }
+
+    /// The machine that it runs.
     #[must_use]
-    pub fn booted(machine: Machine, settings: Settings) -> Self {
-        Self { machine, saved: None, settings }
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// What the agent said of itself when it came up on it.
+    #[must_use]
+    pub fn ready(&self) -> &Ready {
+        match &self.guests {
+            Guests::Saved(saved) => saved.ready(),
+            Guests::Booted(ready) => ready,
+        }
+    }
+
+    /// Whether every job goes on from a saved guest.
+    #[must_use]
+    pub fn is_saved(&self) -> bool {
+        matches!(self.guests, Guests::Saved(_))
     }
 }
 
 impl Stage for Vm {
-    fn run(&self, job: &Job, hear: &mut dyn FnMut(Message)) -> Result<GuestEnd, Error> {
+    fn run(&self, job: &Job, hear: &mut dyn FnMut(Message)) -> Result<Ran, Error> {
         // The types of a job hold nothing that JSON cannot.
         let job = serde_json::to_vec(job).unwrap_or_default();
-        let (_folder, mut guest) = match &self.saved {
-            Some(saved) => saved.restore(&self.machine, &self.settings.work, &job)?,
-            None => {
+        let (_folder, mut guest) = match &self.guests {
+            Guests::Saved(saved) => saved.restore(&self.machine, &self.settings.work, &job)?,
+            Guests::Booted(_) => {
                 let folder = Folder::new(&self.settings.work, &job)?;
                 let (guest, _qmp) = Guest::start(&self.machine, Purpose::Boot, &folder, &[])?;
                 (folder, guest)
             }
         };
-        guest.hear_out(self.settings.silence, &self.settings.stop, hear)
+        let end = guest.hear_out(self.settings.silence, &self.settings.stop, hear)?;
+        Ok(Ran { end, console: guest.console_tail() })
     }
 }

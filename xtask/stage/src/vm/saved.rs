@@ -29,6 +29,7 @@ const CACHE_BYTES: u64 = 4 << 30;
 #[derive(Debug)]
 pub(super) struct Saved {
     folder: PathBuf,
+    ready: Ready,
     _in_use: File,
 }
 
@@ -38,7 +39,6 @@ impl Saved {
     }
 
     /// The saved guest of `machine`: found in `cache`, or booted and saved.
-    /// The flag is for the caller's report: whether it had to be made.
     pub(super) fn find_or_make(
         machine: &Machine,
         cache: &Path,
@@ -71,7 +71,16 @@ impl Saved {
         // From writer to reader: others may use it too, and nobody may remove it.
         lock.lock_shared().map_err(failed(&lock_path))?;
         make_room(&guests, CACHE_BYTES);
-        Ok(Self { folder, _in_use: lock })
+        let path = folder.join("ready.json");
+        let bytes = fs::read(&path).map_err(failed(&path))?;
+        let ready = serde_json::from_slice(&bytes)
+            .map_err(|it| Error::File { path, source: io::Error::other(it) })?;
+        Ok(Self { folder, ready, _in_use: lock })
+    }
+
+    /// What the agent said of itself before it was saved.
+    pub(super) fn ready(&self) -> &Ready {
+        &self.ready
     }
 
     /// Starts a guest that goes on from here with `job`.
@@ -113,7 +122,11 @@ fn make(machine: &Machine, into: &Path, deadline: Duration, stop: &AtomicBool) -
     let folder = Folder::new(into, SAVE)?;
     let ram = into.join("ram");
     let (mut guest, mut qmp) = Guest::start(machine, Purpose::Save(&ram), &folder, &[])?;
-    wait_until_ready(&mut guest, &mut qmp, deadline, stop)?;
+    let ready = wait_until_ready(&mut guest, &mut qmp, deadline, stop)?;
+    let said = into.join("ready.json");
+    // The types of this message hold nothing that JSON cannot.
+    fs::write(&said, serde_json::to_vec(&ready).unwrap_or_default())
+        .map_err(|source| Error::File { path: said, source })?;
     let save = |qmp: &mut Qmp| {
         ignore_shared_memory(qmp)?;
         qmp.command("migrate", json!({ "uri": format!("exec:cat > {}", quoted(&state_path)) }))?;

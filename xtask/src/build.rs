@@ -1,0 +1,117 @@
+//! The guest's binaries: built by cargo, static, and asked for their cases.
+//!
+//! It knows how they are built, not what is in them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+/// Static binaries that run where there is no library.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const STATIC: &str = "-C target-feature=+crt-static";
+
+/// What goes into a guest.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// PID 1.
+    pub agent: PathBuf,
+    /// The loads.
+    pub workload: PathBuf,
+    /// A suite each.
+    pub suites: Vec<SuiteBinary>,
+}
+
+/// A suite's test binary and the cases in it.
+#[derive(Clone, Debug)]
+pub struct SuiteBinary {
+    /// The suite's name.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The full names of its cases, in its own order.
+    pub cases: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct CargoMessage {
+    executable: Option<PathBuf>,
+    target: Option<CargoTarget>,
+}
+
+#[derive(Deserialize)]
+struct CargoTarget {
+    name: String,
+}
+
+/// Builds the agent, the loads and the named suites.
+pub fn guest_binaries(workspace: &Path, suites: &[&str]) -> Result<Binaries> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .current_dir(workspace)
+        .args(["build", "--profile", "guest", "--target", TARGET])
+        .args(["--message-format", "json-render-diagnostics", "--features", "cgauge-conformance/stage"])
+        .args(["-p", "cgauge-agent", "-p", "cgauge-workloads", "-p", "cgauge-conformance"])
+        .args(["--bin", "cgauge-agent", "--bin", "cgauge-workload"])
+        // Naming the target keeps the flag off build scripts and macros.
+        .env("RUSTFLAGS", STATIC)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    for suite in suites {
+        command.args(["--test", suite]);
+    }
+    let output = command.output().context("start cargo")?;
+    if !output.status.success() {
+        bail!(
+            "the guest's binaries do not build (see above); linking them statically needs the \
+             C library's static form: libc6-dev on Debian, glibc-static on Fedora"
+        );
+    }
+    let built = executables(&output.stdout);
+    let path_of = |name: &str| {
+        let found = built.iter().find(|(it, _)| it == name).map(|(_, path)| path.clone());
+        found.with_context(|| format!("cargo built no {name}"))
+    };
+    let suites = suites.iter().map(|name| {
+        let path = path_of(name)?;
+        Ok(SuiteBinary { name: (*name).to_owned(), cases: cases_of(&path)?, path })
+    });
+    Ok(Binaries {
+        agent: path_of("cgauge-agent")?,
+        workload: path_of("cgauge-workload")?,
+        suites: suites.collect::<Result<_>>()?,
+    })
+}
+
+/// The executables that cargo speaks of, by their target's name.
+fn executables(messages: &[u8]) -> Vec<(String, PathBuf)> {
+    let lines = messages.split(|it| *it == b'\n');
+    let parsed = lines.filter_map(|line| serde_json::from_slice::<CargoMessage>(line).ok());
+    parsed.filter_map(|it| Some((it.target?.name, it.executable?))).collect()
+}
+
+/// The names of a test binary's cases, as it lists them itself.
+fn cases_of(binary: &Path) -> Result<Vec<String>> {
+    let output = Command::new(binary)
+        .args(["--list", "--format", "terse"])
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("run {}", binary.display()))?;
+    let text = String::from_utf8(output.stdout).context("a case's name is no UTF-8")?;
+    Ok(text.lines().filter_map(|it| it.strip_suffix(": test")).map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executables_are_found_among_cargos_messages() {
+        let messages = br#"{"reason":"compiler-artifact","target":{"name":"lab","kind":["lib"]},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"pids","kind":["test"]},"executable":"/t/pids-1"}
+{"reason":"build-finished","success":true}
+not json"#;
+        assert_eq!(executables(messages), [("pids".to_owned(), PathBuf::from("/t/pids-1"))]);
+    }
+}

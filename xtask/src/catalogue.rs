@@ -1,0 +1,247 @@
+//! What there is to run: suites, their cases, the promise that each checks and
+//! the requirements that it names.
+//!
+//! The cases come from the test binaries themselves; promise and requirements
+//! are read from the source, so that there is no second list to keep.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use cgauge_record::Requirement;
+use serde::Deserialize;
+use syn::visit::Visit;
+
+use crate::flags::Size;
+
+/// Where the suites are, below the workspace's root.
+const SUITES: &str = "suites/conformance";
+
+/// A suite as its manifest and source describe it.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    /// The test binary's name.
+    pub name: String,
+    /// What it needs of a machine.
+    pub needs: Needs,
+    /// What the source says of its cases, by the name of the function with its
+    /// module: `freeze::freezing_is_inherited`.
+    pub functions: BTreeMap<String, Function>,
+}
+
+/// What a suite needs of a machine: `[package.metadata.cgauge.NAME]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Needs {
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory, as `512M`.
+    pub memory: String,
+    /// Kernel modules to load before the first case.
+    #[serde(default)]
+    pub modules: Vec<String>,
+    /// Parts of names of the cases that `--quick` runs; every case if empty.
+    #[serde(default)]
+    pub quick: Vec<String>,
+    /// Whether `run` without a suite's name runs it.
+    #[serde(default)]
+    pub when: When,
+}
+
+/// When a suite runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// Whenever no suite is named.
+    #[default]
+    Always,
+    /// Only when it is named: it tests the harness, not the kernel.
+    Named,
+}
+
+impl Needs {
+    /// The memory in bytes.
+    pub fn memory_bytes(&self) -> Result<u64> {
+        let size: Size = self.memory.parse().map_err(anyhow::Error::msg)?;
+        Ok(size.bytes)
+    }
+}
+
+/// What the source says of a case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Function {
+    /// The first sentence of its documentation.
+    pub promise: String,
+    /// The requirements that its checks name, sorted.
+    pub requirements: Vec<Requirement>,
+}
+
+impl Suite {
+    /// What the source says of the case with this full name.
+    pub fn function(&self, case: &str) -> Function {
+        // Parameters follow as further parts of the name.
+        let of_case = |it: &&String| {
+            case.strip_prefix(it.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        let name = self.functions.keys().filter(of_case).max_by_key(|it| it.len());
+        name.map(|it| self.functions[it].clone()).unwrap_or_default()
+    }
+
+    /// Whether `--quick` runs the case.
+    pub fn is_quick(&self, case: &str) -> bool {
+        self.needs.quick.is_empty() || self.needs.quick.iter().any(|it| case.contains(it))
+    }
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    test: Vec<Target>,
+    package: Package,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    path: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Default, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    cgauge: BTreeMap<String, Needs>,
+}
+
+/// Reads every suite of the workspace, in the manifest's order.
+pub fn read(workspace: &Path) -> Result<Vec<Suite>> {
+    let folder = workspace.join(SUITES);
+    let path = folder.join("Cargo.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let mut manifest: Manifest =
+        toml::from_str(&text).with_context(|| format!("read {}", path.display()))?;
+    let mut suites = Vec::new();
+    for target in manifest.test {
+        let Some(needs) = manifest.package.metadata.cgauge.remove(&target.name) else {
+            bail!("{} has no [package.metadata.cgauge.{}]", path.display(), target.name);
+        };
+        needs.memory_bytes().with_context(|| format!("{}: suite {}", path.display(), target.name))?;
+        let mut functions = BTreeMap::new();
+        read_module(&folder.join(&target.path), "", &mut functions)?;
+        suites.push(Suite { name: target.name, needs, functions });
+    }
+    Ok(suites)
+}
+
+/// Reads the functions of a file and of the modules that it names, each a file
+/// beside it.
+fn read_module(path: &Path, prefix: &str, into: &mut BTreeMap<String, Function>) -> Result<()> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let file = syn::parse_file(&text).with_context(|| format!("parse {}", path.display()))?;
+    for item in &file.items {
+        match item {
+            syn::Item::Fn(function) if is_case(function) => {
+                into.insert(format!("{prefix}{}", function.sig.ident), describe(function));
+            }
+            syn::Item::Mod(module) if module.content.is_none() => {
+                let name = module.ident.to_string();
+                let beside = path.with_file_name(format!("{name}.rs"));
+                read_module(&beside, &format!("{prefix}{name}::"), into)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_case(function: &syn::ItemFn) -> bool {
+    function.attrs.iter().any(|it| it.path().is_ident("rstest"))
+}
+
+fn describe(function: &syn::ItemFn) -> Function {
+    let lines = function.attrs.iter().filter_map(|it| match &it.meta {
+        syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+            syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
+    });
+    let paragraph: Vec<_> =
+        lines.map(|it| it.trim().to_owned()).take_while(|it| !it.is_empty()).collect();
+    let mut named = Named::default();
+    named.visit_block(&function.block);
+    named.0.sort_unstable();
+    named.0.dedup();
+    Function { promise: first_sentence(&paragraph.join(" ")), requirements: named.0 }
+}
+
+fn first_sentence(text: &str) -> String {
+    let end = text.find(". ").map_or(text.len(), |it| it + 1);
+    text[..end].to_owned()
+}
+
+/// The requirements that a function names.
+#[derive(Default)]
+struct Named(Vec<Requirement>);
+
+impl<'ast> Visit<'ast> for Named {
+    fn visit_ident(&mut self, ident: &'ast syn::Ident) {
+        self.0.extend(ident.to_string().parse::<Requirement>().ok());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cgauge_record::ids::{R132, R135};
+
+    use super::*;
+
+    #[test]
+    fn promise_and_requirements_are_read_from_the_source() {
+        let function: syn::ItemFn = syn::parse_str(
+            "/// A group never holds more. The second sentence is detail.\n\
+             ///\n/// So is this.\n\
+             #[rstest] fn f(lab: Lab) -> Outcome {\n\
+             lab.check(\"x\").covers([R135, R132]); lab.check(\"y\").covers([R132]); Ok(()) }",
+        )
+        .unwrap();
+        let described = describe(&function);
+        assert_eq!(described.promise, "A group never holds more.");
+        assert_eq!(described.requirements, [R132, R135]);
+    }
+
+    #[test]
+    fn a_case_with_parameters_belongs_to_its_function() {
+        let named = |promise: &str| Function { promise: promise.to_owned(), requirements: Vec::new() };
+        let suite = Suite {
+            name: "s".into(),
+            needs: Needs { cpus: 1, memory: "1M".into(), modules: vec![], quick: vec![], when: When::Always },
+            functions: [("m::limit".to_owned(), named("a")), ("m::limit_two".to_owned(), named("b"))].into(),
+        };
+        assert_eq!(suite.function("m::limit::case_1").promise, "a");
+        assert_eq!(suite.function("m::limit_two").promise, "b");
+        assert_eq!(suite.function("m::lim").promise, "");
+    }
+
+    #[test]
+    fn every_suite_of_this_workspace_reads() {
+        let suites = read(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).unwrap();
+        for suite in suites {
+            for (name, function) in &suite.functions {
+                assert!(!function.promise.is_empty(), "{}: {name} states no promise", suite.name);
+                let tests_the_kernel = suite.needs.when == When::Always;
+                assert!(
+                    !tests_the_kernel || !function.requirements.is_empty(),
+                    "{}: {name} names no requirement",
+                    suite.name
+                );
+            }
+        }
+    }
+}

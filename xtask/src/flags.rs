@@ -1,0 +1,251 @@
+//! The command line: every command and flag, and what each means. Nothing else
+//! is done here.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use cgauge_record::{Clock, Driver, Hierarchy, StageKind};
+use cgauge_reports::Format;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Do cgroups on this kernel do what they promise, how exactly, how fast, and is
+/// that worse than yesterday?
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Boot a kernel, run suites on it, report what held.
+    Run(Run),
+    /// Show suites and cases, and the requirements that each covers.
+    List(List),
+    /// Write the reports of a run again, or of several runs as a matrix.
+    Report(Report),
+    /// Show, fetch or remove kernels.
+    Kernels(Kernels),
+    /// Say what this machine can do, and what is missing for the rest.
+    Doctor,
+    /// Run the project's own tests: unit tests, then short real runs in a VM.
+    Test(Test),
+}
+
+/// Flags of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// Suites to run; all of them if none is named.
+    #[arg(value_name = "SUITE")]
+    pub suites: Vec<String>,
+    /// A kernel to test, repeatable: debian:5.10, debian:6.1, debian:6.12,
+    /// debian:6.12-rt, debian:sid, host, tree:DIR, PATH/bzImage[,modules=DIR].
+    /// [default: debian:6.12, or host where apt is not to be had]
+    #[arg(long, value_name = "KERNEL")]
+    pub kernel: Vec<String>,
+    /// Hierarchies to test on.
+    #[arg(long, value_delimiter = ',', default_value = "unified")]
+    pub hierarchy: Vec<HierarchyFlag>,
+    /// Who makes the groups.
+    #[arg(long, value_delimiter = ',', default_value = "cgroupfs")]
+    pub driver: Vec<DriverFlag>,
+    /// Where the cases run.
+    #[arg(long, value_delimiter = ',', default_value = "vm")]
+    pub stage: Vec<StageFlag>,
+    /// The clock of every figure: virtual counts the guest's instructions and
+    /// repeats to the nanosecond, wall is real time.
+    #[arg(long, default_value = "virtual")]
+    pub clock: ClockFlag,
+    /// Only cases whose name contains this.
+    #[arg(long, value_name = "SUBSTRING")]
+    pub case: Vec<String>,
+    /// Only the cases that give the most for a total of under a minute.
+    #[arg(long)]
+    pub quick: bool,
+    /// How many guests run side by side. [default: the machine's cores]
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroU32>,
+    /// Virtual CPUs, in place of what each suite asks for.
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<NonZeroU32>,
+    /// Memory of a guest, as 512M or 2G, in place of what each suite asks for.
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
+    /// Run only part M of N: every case is in exactly one part.
+    #[arg(long, value_name = "M/N")]
+    pub partition: Option<Partition>,
+    /// The run directory. [default: a new one below target/cgauge/runs]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Run again what failed, ended in error or never ran in this run.
+    #[arg(long, value_name = "RUN")]
+    pub rerun: Option<PathBuf>,
+    /// How long a guest may be silent, in seconds of the host.
+    #[arg(long, value_name = "SECONDS", default_value = "120")]
+    pub silence: Seconds,
+}
+
+/// Flags of `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// One JSON document in place of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Run directories, or their events.jsonl.
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// What to write. [default: html,junit,ktap,markdown]
+    #[arg(long, value_delimiter = ',')]
+    pub format: Vec<Format>,
+    /// Where to write. [default: the run's own directory, if it is one run]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Flags of `kernels`.
+#[derive(Debug, Args)]
+pub struct Kernels {
+    /// What to do with them; `list` if nothing is said.
+    #[command(subcommand)]
+    pub command: Option<KernelsCommand>,
+}
+
+/// The commands of `kernels`.
+#[derive(Debug, Subcommand)]
+pub enum KernelsCommand {
+    /// What can be had and what is in the cache.
+    List,
+    /// Fetch kernels, or newer builds of what is in the cache.
+    Fetch {
+        /// As for `run --kernel`.
+        #[arg(required = true, value_name = "KERNEL")]
+        kernels: Vec<String>,
+    },
+}
+
+/// Flags of `test`.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Only what needs no VM.
+    #[arg(long)]
+    pub unit: bool,
+}
+
+macro_rules! flag_of {
+    ($flag:ident => $of:ident { $($variant:ident),* }) => {
+        #[doc = concat!("`", stringify!($of), "` as a flag's value.")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+        pub enum $flag {
+            $(#[doc = concat!("`", stringify!($variant), "`.")] $variant),*
+        }
+
+        impl From<$flag> for $of {
+            fn from(it: $flag) -> Self {
+                match it { $($flag::$variant => Self::$variant),* }
+            }
+        }
+    };
+}
+flag_of!(HierarchyFlag => Hierarchy { Unified, Legacy, Hybrid });
+flag_of!(DriverFlag => Driver { Cgroupfs, Systemd });
+flag_of!(StageFlag => StageKind { Vm, Container, Host });
+flag_of!(ClockFlag => Clock { Virtual, Wall });
+
+/// An amount of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// In bytes.
+    pub bytes: u64,
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no size: write it as 512M or 2G");
+        let unit = text.char_indices().next_back().ok_or_else(wrong)?;
+        let shift = match unit.1 {
+            'K' | 'k' => 10,
+            'M' | 'm' => 20,
+            'G' | 'g' => 30,
+            _ => return Err(wrong()),
+        };
+        let count: u64 = text[..unit.0].parse().map_err(|_| wrong())?;
+        let bytes = count.checked_mul(1 << shift).filter(|it| *it > 0).ok_or_else(wrong)?;
+        Ok(Self { bytes })
+    }
+}
+
+/// Part M of N.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Which part, from 1.
+    pub part: u64,
+    /// Of how many.
+    pub of: u64,
+}
+
+impl FromStr for Partition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(part, of)| {
+            let it = Self { part: part.parse().ok()?, of: of.parse().ok()? };
+            (1..=it.of).contains(&it.part).then_some(it)
+        });
+        parsed.ok_or_else(|| format!("{text:?} is no part: write 1/4 to 4/4"))
+    }
+}
+
+/// A time in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Seconds(pub Duration);
+
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<u64>() {
+            Ok(seconds @ 1..=86_400) => Ok(Self(Duration::from_secs(seconds))),
+            _ => Err(format!("{text:?} is no number of seconds from 1 to 86400")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!("512M".parse(), Ok(Size { bytes: 512 << 20 }));
+        for text in ["", "M", "512", "0M", "-1M", "1T", "99999999999999G", "½M"] {
+            assert!(text.parse::<Size>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn partitions() {
+        assert_eq!("2/4".parse(), Ok(Partition { part: 2, of: 4 }));
+        for text in ["0/4", "5/4", "1", "1/0", "a/b", "1/2/3"] {
+            assert!(text.parse::<Partition>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! From what the user asks for to what is run: which cases of which suites, on
+//! which machines, in which order.
+//!
+//! Pure: no file is read and nothing is started here.
+
+use std::collections::BTreeSet;
+
+use cgauge_provision::nearest;
+use cgauge_record::{Driver, Hierarchy, StageKind};
+
+use crate::catalogue::{Suite, When};
+use crate::exit::UsageError;
+use crate::flags::{Partition, Run};
+
+/// One case to run on every configuration.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Case {
+    /// The suite's name.
+    pub suite: String,
+    /// The case's full name.
+    pub name: String,
+    /// The promise that it checks.
+    pub promise: String,
+}
+
+/// Suites with the names of the cases that their binaries list.
+pub type Listed<'a> = [(&'a Suite, Vec<String>)];
+
+/// The suites that a command line means.
+pub fn suites<'a>(known: &'a [Suite], wanted: &[String]) -> Result<Vec<&'a Suite>, UsageError> {
+    if wanted.is_empty() {
+        return Ok(known.iter().filter(|it| it.needs.when == When::Always).collect());
+    }
+    let find = |name: &String| {
+        known.iter().find(|it| it.name == *name).ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|it| it.name.as_str()).collect();
+            UsageError(format!(
+                "there is no suite {name:?}{}: there are {}",
+                did_you_mean(name, names.iter().copied()),
+                names.join(", ")
+            ))
+        })
+    };
+    // In the catalogue's order, whatever order they were named in.
+    let wanted: Vec<&Suite> = wanted.iter().map(find).collect::<Result<_, _>>()?;
+    Ok(known.iter().filter(|it| wanted.iter().any(|want| want.name == it.name)).collect())
+}
+
+/// The cases that a command line means.
+pub fn cases(listed: &Listed<'_>, flags: &Run) -> Result<Vec<Case>, UsageError> {
+    let mut chosen = Vec::new();
+    for (suite, names) in listed {
+        for name in names {
+            let matches = flags.case.is_empty() || flags.case.iter().any(|it| name.contains(it));
+            if matches && (!flags.quick || suite.is_quick(name)) {
+                let promise = suite.function(name).promise;
+                chosen.push(Case { suite: suite.name.clone(), name: name.clone(), promise });
+            }
+        }
+    }
+    for wanted in &flags.case {
+        if !listed.iter().any(|(_, names)| names.iter().any(|it| it.contains(wanted))) {
+            return Err(no_such_case(wanted, listed));
+        }
+    }
+    if chosen.is_empty() {
+        let what = "no case is left to run: --quick and --case leave none in common";
+        return Err(UsageError(what.to_owned()));
+    }
+    Ok(match flags.partition {
+        Some(partition) => part_of(chosen, partition),
+        None => chosen,
+    })
+}
+
+fn no_such_case(wanted: &str, listed: &Listed<'_>) -> UsageError {
+    let names = listed.iter().flat_map(|(_, names)| names.iter());
+    // People name the function, seldom its module and parameters.
+    let parts: BTreeSet<&str> = names.flat_map(|it| it.split("::")).collect();
+    let hint = did_you_mean(wanted, parts);
+    UsageError(format!(
+        "no case of {} has {wanted:?} in its name{hint}: `cargo xtask list` shows them all",
+        listed.iter().map(|(it, _)| it.name.as_str()).collect::<Vec<_>>().join(", ")
+    ))
+}
+
+fn did_you_mean<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(wanted, names).map(|it| format!(" (did you mean {it}?)")).unwrap_or_default()
+}
+
+/// Every n-th case, so that each part has some of each suite.
+fn part_of(cases: Vec<Case>, partition: Partition) -> Vec<Case> {
+    let in_part = |index: usize| index as u64 % partition.of == partition.part - 1;
+    cases.into_iter().enumerate().filter(|(index, _)| in_part(*index)).map(|(_, it)| it).collect()
+}
+
+/// What a kernel is tested with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// The kernel as the user named it.
+    pub kernel: String,
+    /// How the controllers are mounted.
+    pub hierarchy: Hierarchy,
+    /// Who makes the groups.
+    pub driver: Driver,
+    /// Where the cases run.
+    pub stage: StageKind,
+}
+
+impl Configuration {
+    /// The name that the events carry.
+    pub fn name(&self) -> String {
+        let lower = |it: &dyn std::fmt::Debug| format!("{it:?}").to_lowercase();
+        [
+            self.kernel.clone(),
+            lower(&self.hierarchy),
+            lower(&self.driver),
+            lower(&self.stage),
+        ]
+        .join("/")
+    }
+}
+
+/// The product of what the user named; without what cannot be, with the reason.
+pub fn configurations(kernels: &[String], flags: &Run) -> (Vec<Configuration>, Vec<String>) {
+    let mut possible = Vec::new();
+    let mut left_out = Vec::new();
+    for kernel in kernels {
+        for hierarchy in &flags.hierarchy {
+            for driver in &flags.driver {
+                for stage in &flags.stage {
+                    let it = Configuration {
+                        kernel: kernel.clone(),
+                        hierarchy: (*hierarchy).into(),
+                        driver: (*driver).into(),
+                        stage: (*stage).into(),
+                    };
+                    match obstacle(&it) {
+                        None => possible.push(it),
+                        Some(why) => left_out.push(format!("{} is left out: {why}", it.name())),
+                    }
+                }
+            }
+        }
+    }
+    (possible, left_out)
+}
+
+fn obstacle(it: &Configuration) -> Option<&'static str> {
+    if it.hierarchy != Hierarchy::Unified {
+        return Some("the suites of this version are for the unified hierarchy");
+    }
+    if it.driver != Driver::Cgroupfs {
+        return Some("the suites of this version make their groups themselves (cgroupfs)");
+    }
+    if it.stage != StageKind::Vm {
+        return Some("the suites of this version run in a VM, where they can hurt nobody");
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::catalogue::Needs;
+    use crate::flags::{Cli, Command};
+
+    fn flags(line: &str) -> Run {
+        let words = ["xtask", "run"].into_iter().chain(line.split_ascii_whitespace());
+        match Cli::try_parse_from(words).unwrap().command {
+            Command::Run(run) => run,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn suite(name: &str, quick: &[&str], when: When) -> Suite {
+        let quick = quick.iter().map(|it| (*it).to_owned()).collect();
+        let needs = Needs { cpus: 1, memory: "64M".into(), modules: vec![], quick, when };
+        Suite { name: name.into(), needs, functions: [].into() }
+    }
+
+    fn names(of: &[&str]) -> Vec<String> {
+        of.iter().map(|it| (*it).to_owned()).collect()
+    }
+
+    fn chosen(line: &str) -> Result<Vec<String>, String> {
+        let (core, pids) = (suite("core", &["kill"], When::Always), suite("pids", &[], When::Always));
+        let listed = [(&core, names(&["kill::a", "stat::b"])), (&pids, names(&["limit::c::case_1"]))];
+        let chosen = cases(&listed, &flags(line)).map_err(|it| it.0)?;
+        Ok(chosen.into_iter().map(|it| it.name).collect())
+    }
+
+    #[test]
+    fn cases_are_chosen_by_name_quickness_and_part() {
+        for (line, expected) in [
+            ("", vec!["kill::a", "stat::b", "limit::c::case_1"]),
+            ("--quick", vec!["kill::a", "limit::c::case_1"]),
+            ("--case stat", vec!["stat::b"]),
+            ("--partition 2/2", vec!["stat::b"]),
+        ] {
+            assert_eq!(chosen(line).unwrap(), expected, "{line}");
+        }
+        insta::assert_snapshot!(chosen("--case lim_it").unwrap_err(), @"");
+        insta::assert_snapshot!(chosen("--quick --case stat").unwrap_err(), @"");
+    }
+
+    #[test]
+    fn suites_that_test_the_harness_run_only_by_name() {
+        let known = [suite("pids", &[], When::Always), suite("hostile", &[], When::Named)];
+        let named = |wanted: &[&str]| {
+            let found = suites(&known, &names(wanted)).map_err(|it| it.0)?;
+            Ok::<_, String>(found.iter().map(|it| it.name.clone()).collect::<Vec<_>>())
+        };
+        assert_eq!(named(&[]).unwrap(), ["pids"]);
+        assert_eq!(named(&["hostile"]).unwrap(), ["hostile"]);
+        insta::assert_snapshot!(named(&["pid"]).unwrap_err(), @"");
+    }
+
+    #[test]
+    fn what_cannot_be_is_left_out_with_the_reason() {
+        let (possible, left_out) =
+            configurations(&names(&["debian:6.1"]), &flags("--hierarchy unified,legacy"));
+        assert_eq!(possible[0].name(), "debian:6.1/unified/cgroupfs/vm");
+        insta::assert_snapshot!(left_out.join("\n"), @"");
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_a_partition(count in 0usize..60, of in 1u64..9) {
+            let case = |index: usize| Case { suite: "s".into(), name: index.to_string(), promise: String::new() };
+            let all: Vec<_> = (0..count).map(case).collect();
+            let mut together: Vec<_> =
+                (1..=of).flat_map(|part| part_of(all.clone(), Partition { part, of })).collect();
+            together.sort_by_key(|it| it.name.parse::<usize>().unwrap());
+            prop_assert_eq!(together, all);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! From a kernel and a suite's needs to a machine that is ready: modules, the
+//! initramfs, the VM.
+//!
+//! It knows nothing of cases.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use cgauge_provision::{Cache, Initramfs, Kernel, Mode, ModuleError, Qemu};
+use cgauge_record::{Clock, Hierarchy};
+use cgauge_stage::vm::{Accelerator, Machine, Model, Profile, Settings, Vm, choose};
+use sha2::{Digest, Sha256};
+
+use crate::build::Binaries;
+
+/// How long a kernel may take to boot. Under a translator on a busy machine a
+/// boot takes 5 to 10 s.
+const BOOT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a guest has to offer; suites that need the same share saved guests.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Needs {
+    /// Its size.
+    pub profile: Profile,
+    /// Kernel modules, as the suite names them.
+    pub modules: Vec<String>,
+}
+
+/// What every machine of a run has in common.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// The program.
+    pub qemu: Qemu,
+    /// Where what is made once is kept.
+    pub cache: PathBuf,
+    /// Where running guests keep their files.
+    pub work: PathBuf,
+    /// The clock of the figures.
+    pub clock: Clock,
+    /// How long a guest may be silent.
+    pub silence: Duration,
+    /// Set when the user wants the run to stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Makes the VM in which `kernel` offers `needs`.
+pub fn machine(
+    common: &Common,
+    kernel: &Kernel,
+    hierarchy: Hierarchy,
+    needs: &Needs,
+    binaries: &Binaries,
+    say: &dyn Fn(&str),
+) -> Result<Vm> {
+    let modules = modules(kernel, &needs.modules, say)?;
+    let initramfs = initramfs(&common.cache, binaries, &modules)?;
+    let machine = Machine {
+        qemu: common.qemu.path.clone(),
+        qemu_version: common.qemu.version.clone(),
+        model: Model::Microvm,
+        accelerator: Accelerator::Tcg,
+        clock: common.clock,
+        profile: needs.profile,
+        kernel: kernel.image.clone(),
+        kernel_sha256: kernel.image_sha256.clone(),
+        initramfs: initramfs.path,
+        initramfs_sha256: initramfs.sha256,
+        hierarchy,
+        host_tsc_khz: match common.clock {
+            Clock::Virtual => 0,
+            Clock::Wall => tsc_khz(),
+        },
+    };
+    let settings = Settings {
+        cache: common.cache.clone(),
+        work: common.work.clone(),
+        boot_deadline: BOOT_DEADLINE,
+        silence: common.silence,
+        stop: Arc::clone(&common.stop),
+    };
+    Ok(choose(&machine, &settings, say)?)
+}
+
+/// The modules to load, in order. One that this kernel does not have is said,
+/// and the cases that need it skip.
+fn modules(
+    kernel: &Kernel,
+    wanted: &[String],
+    say: &dyn Fn(&str),
+) -> Result<Vec<cgauge_provision::Module>> {
+    let mut present = Vec::new();
+    for name in wanted {
+        match kernel.load_plan(std::slice::from_ref(name)) {
+            Ok(_) => present.push(name),
+            Err(error @ ModuleError::MissingModule { .. }) => say(&error.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(kernel.load_plan(&present)?.modules)
+}
+
+struct Packed {
+    path: PathBuf,
+    sha256: String,
+}
+
+/// The initramfs with these binaries and modules, packed once.
+fn initramfs(
+    cache: &Path,
+    binaries: &Binaries,
+    modules: &[cgauge_provision::Module],
+) -> Result<Packed> {
+    let mut files = BTreeMap::new();
+    let mut add = |place: String, path: &Path| -> Result<()> {
+        let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        files.insert(place, bytes);
+        Ok(())
+    };
+    add("/init".to_owned(), &binaries.agent)?;
+    add("/bin/cgauge-workload".to_owned(), &binaries.workload)?;
+    for suite in &binaries.suites {
+        add(format!("/suites/{}", suite.name), &suite.path)?;
+    }
+    let mut digest = Sha256::new();
+    for (place, bytes) in &files {
+        digest.update(format!("{place} {}\n", bytes.len()));
+        digest.update(bytes);
+    }
+    for module in modules {
+        digest.update(format!("{} {}\n", module.name, module.bytes.len()));
+        digest.update(&module.bytes);
+    }
+    let sha256: String = digest.finalize().iter().map(|it| format!("{it:02x}")).collect();
+    let cache = Cache::open(cache)?;
+    let path = cache.root().join("initramfs").join(&sha256[..24]);
+    if !path.exists() {
+        let mut archive = Initramfs::new();
+        for folder in ["/proc", "/sys", "/tmp", "/run"] {
+            archive = archive.dir(folder);
+        }
+        for (place, bytes) in files {
+            archive = archive.file(&place, bytes, Mode::EXECUTABLE);
+        }
+        for (index, module) in modules.iter().enumerate() {
+            let place = format!("/modules/{index:03}-{}.ko", module.name);
+            archive = archive.file(&place, module.bytes.clone(), Mode::DATA);
+        }
+        let scratch = cache.scratch()?;
+        let made = scratch.path().join("initramfs");
+        fs::write(&made, archive.finish()?)
+            .with_context(|| format!("write {}", made.display()))?;
+        cache.publish(&made, &path)?;
+    }
+    Ok(Packed { path, sha256 })
+}
+
+/// How fast this machine's TSC counts: a free-running guest sees the same one,
+/// and a wrong figure would make its clock run wrong.
+fn tsc_khz() -> u64 {
+    let read = || {
+        // SAFETY: reads a register that every x86-64 has.
+        unsafe { std::arch::x86_64::_rdtsc() }
+    };
+    let (from, began) = (read(), Instant::now());
+    std::thread::sleep(Duration::from_millis(50));
+    let (to, passed) = (read(), began.elapsed());
+    // Ticks per nanosecond times a million is ticks per millisecond.
+    let khz = u128::from(to - from) * 1_000_000 / passed.as_nanos().max(1);
+    u64::try_from(khz).unwrap_or(0)
+}

@@ -1,0 +1,423 @@
+//! `run`: plan, boot, run, report.
+//!
+//! First the machines are made, then one queue of cases is worked off, both by
+//! `--jobs` workers. The events file is the only truth: the reports are made
+//! from it.
+
+mod case;
+mod journal;
+mod progress;
+mod rerun;
+mod work;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use cgauge_provision::{Cache, Kernel, KernelSpec, Tools};
+use cgauge_record::{CaseEnd, CaseStart, Event, KernelId, Planned, RunEnd, RunStart, SCHEMA};
+use cgauge_reports::judge::{Finish, judge};
+use cgauge_reports::{Format, terminal, write_into};
+use cgauge_stage::vm::{Profile, Vm};
+
+use self::case::Bench;
+use self::journal::Journal;
+use self::progress::Progress;
+use crate::build::{self, Binaries};
+use crate::catalogue::{self, Suite};
+use crate::exit::{Exit, usage};
+use crate::flags;
+use crate::plan::{self, Case, Configuration};
+use crate::prepare::{self, Common, Needs};
+
+/// The kernel that is tested where none is named.
+const DEFAULT_KERNEL: &str = "debian:6.12";
+
+/// Runs what `flags` ask for.
+pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
+    let began = Instant::now();
+    let known = catalogue::read(workspace)?;
+    let rerun = flags.rerun.as_deref().map(rerun::read).transpose()?;
+    let mut flags = flags.clone();
+    if let Some(rerun) = &rerun {
+        rerun.complete(&mut flags);
+    }
+    let suites = plan::suites(&known, &flags.suites).map_err(usage)?;
+    let specs = kernel_specs(&flags)?;
+    let names: Vec<String> = specs.iter().map(ToString::to_string).collect();
+    let (configurations, left_out) = plan::configurations(&names, &flags);
+    for line in &left_out {
+        eprintln!("{line}");
+    }
+    if configurations.is_empty() {
+        return Err(usage("nothing is left to run"));
+    }
+    // Early, so that a bad --out fails before anything takes long.
+    let target = workspace.join("target").join("cgauge");
+    let id = run_id();
+    let out = flags.out.clone().unwrap_or_else(|| target.join("runs").join(&id));
+    let journal = Journal::create(&out).map_err(usage)?;
+
+    let stop = stop_on_signals()?;
+    let say = |line: &str| eprintln!("{line}");
+    let tools = Tools::of_this_machine();
+    let qemu = cgauge_provision::find_or_install(&tools, &say)?;
+    let suite_names: Vec<&str> = suites.iter().map(|it| it.name.as_str()).collect();
+    let binaries = build::guest_binaries(workspace, &suite_names)?;
+    let listed: Vec<_> = suites.iter().map(|suite| (*suite, cases_in(&binaries, &suite.name))).collect();
+    let cases = plan::cases(&listed, &flags).map_err(usage)?;
+    let cache = Cache::open(Cache::place(|it| std::env::var_os(it))?)?;
+    let work = work::Folder::new(&target.join("work"))?;
+    let common = Common {
+        qemu,
+        cache: cache.root().to_path_buf(),
+        work: work.path().to_path_buf(),
+        clock: flags.clock.into(),
+        silence: flags.silence.0,
+        stop: Arc::clone(&stop),
+    };
+    let mut kernels = Vec::new();
+    for spec in &specs {
+        let kernel = cgauge_provision::resolve(spec, &cache, &tools, &say);
+        kernels.push(kernel.map_err(|it| explain_kernel(it, flags.kernel.is_empty()))?);
+    }
+    let mut units = Vec::new();
+    for configuration in &configurations {
+        let kernel = kernels.iter().find(|it| it.spec.to_string() == configuration.kernel);
+        let kernel = kernel.context("a configuration without its kernel")?;
+        let mut cases = cases.clone();
+        if let Some(rerun) = &rerun {
+            cases.retain(|it| rerun.wants(&configuration.name(), &it.suite, &it.name));
+        }
+        units.push(Unit::new(configuration, kernel, cases, &suites, &flags)?);
+    }
+    if units.iter().all(|it| it.cases.is_empty()) {
+        eprintln!("nothing to run again: every case of that run passed or was skipped");
+        return Ok(Exit::Fine);
+    }
+    let shared = Shared {
+        journal,
+        binaries,
+        common,
+        began,
+        progress: Progress::new(units.iter().map(|it| it.cases.len()).sum()),
+        run: out.file_name().map_or(id, |it| it.to_string_lossy().into_owned()),
+    };
+    let result = shared.run_all(&units, jobs(&flags));
+    shared.progress.finish();
+    drop(work);
+    result?;
+    report(&shared, &out)
+}
+
+fn cases_in(binaries: &Binaries, suite: &str) -> Vec<String> {
+    let found = binaries.suites.iter().find(|it| it.name == suite);
+    found.map(|it| it.cases.clone()).unwrap_or_default()
+}
+
+fn kernel_specs(flags: &flags::Run) -> Result<Vec<KernelSpec>> {
+    let named = if flags.kernel.is_empty() {
+        vec![default_kernel().to_owned()]
+    } else {
+        flags.kernel.clone()
+    };
+    named.iter().map(|it| it.parse().map_err(usage)).collect()
+}
+
+/// Debian's where apt can fetch it, else the kernel of this machine.
+fn default_kernel() -> &'static str {
+    if Tools::of_this_machine().find("apt-get").is_some() { DEFAULT_KERNEL } else { "host" }
+}
+
+/// An error of a kernel's is the user's to mend, and names the way out.
+fn explain_kernel(error: cgauge_provision::KernelError, by_default: bool) -> anyhow::Error {
+    if by_default {
+        return usage(format!("{error}; or name a kernel that is here with --kernel PATH/bzImage"));
+    }
+    usage(error)
+}
+
+fn run_id() -> String {
+    let now = jiff::Timestamp::now();
+    format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), std::process::id())
+}
+
+fn jobs(flags: &flags::Run) -> u32 {
+    let cores = || std::thread::available_parallelism().map_or(1, |it| it.get() as u32);
+    flags.jobs.map_or_else(cores, std::num::NonZeroU32::get)
+}
+
+/// A flag that is set by Ctrl-C, SIGTERM and SIGHUP. A second one ends at once;
+/// guests die with the thread that started them.
+fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(Exit::Broken.code()));
+        }
+        eprintln!("stopping; what is measured so far is kept (once more to stop at once)");
+    })
+    .context("watch for Ctrl-C")?;
+    Ok(stop)
+}
+
+/// The cases of one configuration, and the machines that they need.
+struct Unit<'a> {
+    configuration: &'a Configuration,
+    kernel: &'a Kernel,
+    cases: Vec<Case>,
+    /// The machines, by what they offer; each made once.
+    machines: Vec<(Needs, OnceLock<Result<Vm, String>>)>,
+    /// The place in `machines` of each suite's.
+    machine_of: Vec<(String, usize)>,
+}
+
+impl<'a> Unit<'a> {
+    fn new(
+        configuration: &'a Configuration,
+        kernel: &'a Kernel,
+        cases: Vec<Case>,
+        suites: &[&Suite],
+        flags: &flags::Run,
+    ) -> Result<Self> {
+        let mut machines: Vec<(Needs, OnceLock<Result<Vm, String>>)> = Vec::new();
+        let mut machine_of = Vec::new();
+        for suite in suites.iter().filter(|it| cases.iter().any(|case| case.suite == it.name)) {
+            let needs = Needs {
+                profile: Profile {
+                    cpus: flags.cpus.map_or(suite.needs.cpus, std::num::NonZeroU32::get),
+                    memory_bytes: match flags.memory {
+                        Some(size) => size.bytes,
+                        None => suite.needs.memory_bytes()?,
+                    },
+                },
+                modules: suite.needs.modules.clone(),
+            };
+            let place = machines.iter().position(|(it, _)| *it == needs).unwrap_or_else(|| {
+                machines.push((needs, OnceLock::new()));
+                machines.len() - 1
+            });
+            machine_of.push((suite.name.clone(), place));
+        }
+        Ok(Self { configuration, kernel, cases, machines, machine_of })
+    }
+
+    fn machine(&self, suite: &str) -> &(Needs, OnceLock<Result<Vm, String>>) {
+        let place = self.machine_of.iter().find(|(it, _)| it == suite).map_or(0, |(_, it)| *it);
+        &self.machines[place]
+    }
+}
+
+/// What all workers share.
+struct Shared {
+    journal: Journal,
+    binaries: Binaries,
+    common: Common,
+    began: Instant,
+    progress: Progress,
+    run: String,
+}
+
+impl Shared {
+    fn run_all(&self, units: &[Unit<'_>], jobs: u32) -> Result<()> {
+        let machines = units.iter().flat_map(|unit| unit.machines.iter().map(move |it| (unit, it)));
+        self.share(machines.collect(), jobs, |_, (unit, (needs, machine))| {
+            machine.get_or_init(|| self.make(unit, needs));
+            Ok(())
+        })?;
+        for unit in units {
+            self.journal.write(&Event::RunStart(self.start_of(unit)?))?;
+        }
+        self.share(batches(units), jobs, |worker, batch| self.work(worker, &batch))?;
+        let end = RunEnd { interrupted: self.stopped(), ..self.journal.counts() };
+        self.journal.write(&Event::RunEnd(end))
+    }
+
+    /// Does every task, `jobs` at a time, in order. The first error of the run's
+    /// own ends it.
+    fn share<T: Send>(
+        &self,
+        tasks: Vec<T>,
+        jobs: u32,
+        work: impl Fn(u32, T) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let queue = Mutex::new(tasks.into_iter());
+        let failure = Mutex::new(None);
+        std::thread::scope(|scope| {
+            for worker in 0..jobs {
+                let (queue, failure, work) = (&queue, &failure, &work);
+                scope.spawn(move || {
+                    while !self.stopped() {
+                        let Some(task) = locked(queue).next() else { break };
+                        if let Err(error) = work(worker, task) {
+                            self.common.stop.store(true, Ordering::Relaxed);
+                            locked(failure).get_or_insert(error);
+                        }
+                    }
+                });
+            }
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    fn stopped(&self) -> bool {
+        self.common.stop.load(Ordering::Relaxed)
+    }
+
+    fn work(&self, worker: u32, batch: &Batch<'_>) -> Result<()> {
+        let (needs, machine) = batch.unit.machine(&batch.cases[0].suite);
+        match machine.get() {
+            Some(Ok(vm)) => {
+                let bench = Bench {
+                    stage: vm,
+                    config: &batch.unit.configuration.name(),
+                    cpus: needs.profile.cpus,
+                    journal: &self.journal,
+                    began: self.began,
+                    worker,
+                    ended: &|end| self.progress.ended(end),
+                    started: &|case| self.progress.started(case),
+                };
+                case::run(&bench, batch.cases)
+            }
+            Some(Err(reason)) => self.not_booted(batch, reason, worker),
+            None => Ok(()),
+        }
+    }
+
+    fn make(&self, unit: &Unit<'_>, needs: &Needs) -> Result<Vm, String> {
+        let say = |line: &str| self.progress.say(line);
+        let made = prepare::machine(
+            &self.common,
+            unit.kernel,
+            unit.configuration.hierarchy,
+            needs,
+            &self.binaries,
+            &say,
+        );
+        made.map_err(|error| {
+            let boot = format!("{}.boot", unit.configuration.name());
+            if let Some(cgauge_stage::Error::NotReady { console, .. }) = error.downcast_ref() {
+                self.journal.console(&boot, "boot", console);
+            }
+            format!("{error:#}")
+        })
+    }
+
+    /// Cases whose machine did not come up end in error, each by name.
+    fn not_booted(&self, batch: &Batch<'_>, reason: &str, worker: u32) -> Result<()> {
+        for case in batch.cases {
+            let host_ns = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let config = batch.unit.configuration.name();
+            self.journal.write(&Event::CaseStart(CaseStart {
+                config: config.clone(),
+                suite: case.suite.clone(),
+                case: case.name.clone(),
+                promise: case.promise.clone(),
+                host_ns,
+                worker,
+            }))?;
+            let judgement = judge(&[], None, &Finish::BootFailed);
+            let end = CaseEnd {
+                config,
+                suite: case.suite.clone(),
+                case: case.name.clone(),
+                outcome: judgement.outcome,
+                reason: format!("{}: {reason}", judgement.reason),
+                elapsed_ns: 0,
+                host_elapsed_ns: 0,
+                host_ns,
+                evidence: Vec::new(),
+            };
+            self.progress.ended(&end);
+            self.journal.end_case(&[], end)?;
+        }
+        Ok(())
+    }
+
+    fn start_of(&self, unit: &Unit<'_>) -> Result<RunStart> {
+        let smallest = unit.machines.iter().map(|(needs, _)| needs.profile).min();
+        let profile = smallest.context("a configuration without a machine")?;
+        let first = unit.machines.iter().find_map(|(_, it)| it.get()?.as_ref().ok());
+        let planned = unit.cases.iter().map(|it| Planned { suite: it.suite.clone(), case: it.name.clone() });
+        Ok(RunStart {
+            schema: SCHEMA,
+            run: self.run.clone(),
+            harness: format!("cgauge {}", env!("CARGO_PKG_VERSION")),
+            started: jiff::Timestamp::now().to_string(),
+            stage: unit.configuration.stage,
+            accel: first.map_or("tcg", |it| it.machine().accelerator.name()).to_owned(),
+            clock: self.common.clock,
+            hierarchy: unit.configuration.hierarchy,
+            driver: unit.configuration.driver,
+            kernel: KernelId {
+                release: first.map_or(&unit.kernel.release, |it| &it.ready().release).clone(),
+                version: first.map_or_else(String::new, |it| it.ready().version.clone()),
+                config_sha256: unit.kernel.config_sha256()?.unwrap_or_default(),
+            },
+            qemu: self.common.qemu.version.clone(),
+            cpus: profile.cpus,
+            memory_bytes: profile.memory_bytes,
+            config: unit.configuration.name(),
+            kernel_spec: unit.configuration.kernel.clone(),
+            machine: first.map_or("", |it| it.machine().model.name()).to_owned(),
+            guest: first.map_or("", |it| if it.is_saved() { "saved" } else { "booted" }).to_owned(),
+            planned: planned.collect(),
+        })
+    }
+}
+
+/// What a worker takes at a time: cases of one suite that share a guest.
+struct Batch<'a> {
+    unit: &'a Unit<'a>,
+    cases: &'a [Case],
+}
+
+/// One case at a time where it gets a guest of its own; a whole suite where a
+/// guest has to be booted for it.
+fn batches<'a>(units: &'a [Unit<'a>]) -> Vec<Batch<'a>> {
+    let of_suite = |unit: &'a Unit<'a>, cases: &'a [Case]| {
+        let booted = matches!(unit.machine(&cases[0].suite).1.get(), Some(Ok(vm)) if !vm.is_saved());
+        let each = if booted { cases.len() } else { 1 };
+        cases.chunks(each).map(move |cases| Batch { unit, cases })
+    };
+    let suites = units.iter().flat_map(|unit| {
+        unit.cases.chunk_by(|a, b| a.suite == b.suite).map(move |cases| (unit, cases))
+    });
+    suites.flat_map(|(unit, cases)| of_suite(unit, cases)).collect()
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A worker that panicked has left nothing half done behind these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes the reports, says what went wrong, and finds the exit code.
+fn report(shared: &Shared, out: &Path) -> Result<Exit> {
+    let run = cgauge_reports::Run::read(out)?;
+    write_into(&run, out, &Format::OF_EVERY_RUN)?;
+    let mut stdout = std::io::stdout().lock();
+    terminal::write(&run, shared.progress.colour(), &mut stdout)?;
+    writeln!(stdout, "report: {}", shown(&out.join(Format::Html.file_name())).display())?;
+    Ok(exit_of(&run.end))
+}
+
+fn shown(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).map_or_else(|_| path.to_path_buf(), Path::to_path_buf)
+}
+
+/// What a run's counts say to the one that started it.
+pub fn exit_of(end: &RunEnd) -> Exit {
+    match end {
+        RunEnd { failed: 1.., .. } => Exit::Failure,
+        RunEnd { interrupted: true, .. } => Exit::Broken,
+        RunEnd { passed: 0, errors: 0, .. } => Exit::NothingTested,
+        RunEnd { errors: 1.., .. } => Exit::Broken,
+        _ => Exit::Fine,
+    }
+}
