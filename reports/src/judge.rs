@@ -16,14 +16,14 @@ pub enum Finish {
     Ended(Ending),
     /// The guest's kernel panicked.
     GuestPanicked,
-    /// The process of the VM is gone, and nobody asked it to go.
-    GuestVanished,
-    /// No word from the guest in time.
-    HostDeadline,
-    /// The guest sent what is no message.
-    Babble,
-    /// The guest never reached its agent.
-    BootFailed,
+    /// The process of the VM is gone, and nobody asked it to go: how it went.
+    GuestVanished(String),
+    /// No word from the guest for so many seconds of the host.
+    HostDeadline(u64),
+    /// The guest sent what is no message: what it sent.
+    Babble(String),
+    /// The guest never reached its agent: why not.
+    BootFailed(String),
     /// The agent could not do what the job says, and says why.
     Broken(String),
     /// The user stopped the run.
@@ -79,6 +79,11 @@ pub fn judge(checks: &[Check], skip: Option<&str>, finish: &Finish) -> Judgement
             format!("the kernel complained: {first}{more}"),
         );
     }
+    let stops = skip.is_some() && ending.exit_code == Some(STOPPED);
+    let ending = &Ending {
+        exit_code: if stops { Some(0) } else { ending.exit_code },
+        ..ending.clone()
+    };
     if let Some(reason) = nonsense(checks).or_else(|| disorder(ending)) {
         return Judgement::new(Outcome::Error, reason);
     }
@@ -111,6 +116,8 @@ pub fn review(checks: &[Check], stated: Judgement) -> Judgement {
     stated
 }
 
+/// How libtest exits when a case returns early, as it does to skip.
+const STOPPED: i32 = 101;
 const NO_CHECK: &str = "made no check: a case that checks nothing cannot fail";
 
 fn failure(checks: &[Check]) -> Option<String> {
@@ -178,11 +185,11 @@ fn breakdown(finish: &Finish) -> String {
     match finish {
         Finish::Ended(ending) => disorder(ending).unwrap_or_default(),
         Finish::GuestPanicked => "the guest's kernel panicked".to_owned(),
-        Finish::GuestVanished => "the process of the VM died".to_owned(),
-        Finish::HostDeadline => "no word from the guest before the host's deadline".to_owned(),
-        Finish::Babble => "the guest sent what is no message".to_owned(),
-        Finish::BootFailed => "the guest did not boot".to_owned(),
-        Finish::Broken(why) => format!("the agent could not run the case: {why}"),
+        Finish::GuestVanished(how) => format!("the process of the VM died: {how}"),
+        Finish::HostDeadline(seconds) => format!("no word from the guest for {seconds} s"),
+        Finish::Babble(what) => format!("the guest sent {what}"),
+        Finish::BootFailed(why) => format!("the guest did not boot: {why}"),
+        Finish::Broken(why) => format!("the case could not be run: {why}"),
         Finish::Interrupted => "the run was interrupted".to_owned(),
     }
 }
@@ -336,9 +343,9 @@ mod tests {
                 ..Ending::default()
             }),
             Finish::GuestPanicked,
-            Finish::GuestVanished,
-            Finish::HostDeadline,
-            Finish::Babble,
+            Finish::GuestVanished("signal 9".into()),
+            Finish::HostDeadline(60),
+            Finish::Babble("noise".into()),
             Finish::Broken("no cgroup".into()),
             Finish::Interrupted,
         ] {
@@ -358,10 +365,10 @@ mod tests {
         let complaint = vec!["WARNING: CPU: 0 PID: 1 at kernel/cgroup".to_owned()];
         for finish in [
             Finish::GuestPanicked,
-            Finish::GuestVanished,
-            Finish::HostDeadline,
-            Finish::Babble,
-            Finish::BootFailed,
+            Finish::GuestVanished("signal 9".into()),
+            Finish::HostDeadline(60),
+            Finish::Babble("noise".into()),
+            Finish::BootFailed("silence".into()),
             Finish::Broken("mount: EPERM".into()),
             Finish::Interrupted,
         ] {
@@ -379,7 +386,7 @@ mod tests {
     #[test]
     fn a_disorderly_end_is_an_error_even_with_a_skip() {
         for ending in [
-            exit(101),
+            exit(127),
             Ending::default(),
             Ending {
                 signal: Some(9),
@@ -433,6 +440,8 @@ mod tests {
     fn a_skip_needs_only_that_nothing_went_wrong() {
         assert_eq!(outcome(&[], Some("no file"), exit(0)), Outcome::Skip);
         assert_eq!(outcome(&[held()], Some("no file"), exit(0)), Outcome::Skip);
+        assert_eq!(outcome(&[], Some("no file"), exit(STOPPED)), Outcome::Skip);
+        assert_eq!(outcome(&[held()], None, exit(STOPPED)), Outcome::Error);
         assert_eq!(
             outcome(&[broken()], Some("no file"), exit(0)),
             Outcome::Fail

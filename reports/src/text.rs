@@ -13,6 +13,9 @@ pub(crate) const EVIDENCE_LINES: usize = 60;
 /// White space of any kind becomes a single space; whatever could move a
 /// cursor, turn the writing direction round or is no character of XML is dropped.
 pub(crate) fn tidy(text: &str, limit: usize) -> String {
+    if is_tidy(text, limit) {
+        return text.to_owned();
+    }
     // Bounded before anything else, so that a megabyte costs no more than a line.
     let head = cut(text, limit.saturating_mul(4));
     let words: Vec<String> = head
@@ -31,6 +34,15 @@ pub(crate) fn tidy(text: &str, limit: usize) -> String {
     }
     let kept: String = line.chars().take(limit.saturating_sub(1)).collect();
     kept + "…"
+}
+
+/// Whether it is plainly tidy as it stands, as nearly every text is.
+fn is_tidy(text: &str, limit: usize) -> bool {
+    let bytes = text.as_bytes();
+    let single_spaces = !bytes.windows(2).any(|it| it == b"  ");
+    let trimmed = !text.starts_with(' ') && !text.ends_with(' ');
+    let printable = bytes.iter().all(|it| matches!(it, b' '..=b'~'));
+    bytes.len() <= limit && printable && single_spaces && trimmed
 }
 
 /// One line of output, its spacing kept.

@@ -7,8 +7,8 @@ use cgauge_record::{Quantity, Unit};
 /// `1500000 ns (1.5 ms)`.
 pub(crate) fn exact(quantity: &Quantity, unit: Unit) -> String {
     let plain = match quantity.number() {
-        Some(number) if !bare(unit, number).is_empty() => {
-            format!("{quantity} {}", bare(unit, number))
+        Some(number) if !counted(unit, number).is_empty() => {
+            format!("{quantity} {}", counted(unit, number))
         }
         _ => quantity.to_string(),
     };
@@ -34,10 +34,15 @@ pub(crate) fn readable(number: f64, unit: Unit) -> String {
     }
     let scale = scale(unit, number);
     let digits = significant(number / scale.factor);
-    if scale.symbol.is_empty() {
+    let symbol = if scale.factor == 1.0 && number == 1.0 {
+        counted(unit, number)
+    } else {
+        scale.symbol
+    };
+    if symbol.is_empty() {
         digits
     } else {
-        format!("{digits} {}", scale.symbol)
+        format!("{digits} {symbol}")
     }
 }
 
@@ -138,20 +143,27 @@ pub(crate) fn scale(unit: Unit, number: f64) -> Scale {
     };
     found.unwrap_or(Scale {
         factor: 1.0,
-        symbol: bare(unit, number),
+        symbol: plural(unit),
     })
 }
 
-/// The unit's own symbol: `1 process`, but `2 processes`, and nothing for a bare count.
-fn bare(unit: Unit, number: f64) -> &'static str {
+/// The unit's own symbol; nothing for a bare count.
+fn plural(unit: Unit) -> &'static str {
     match unit {
         Unit::Count | Unit::Ratio | Unit::Text | Unit::Errno | Unit::Other => "",
+        other => other.symbol(),
+    }
+}
+
+/// `1 process`, but `2 processes`.
+fn counted(unit: Unit, number: f64) -> &'static str {
+    match unit {
         Unit::Processes if number == 1.0 => "process",
         Unit::Groups if number == 1.0 => "group",
         Unit::Events if number == 1.0 => "event",
         Unit::Pages if number == 1.0 => "page",
         Unit::Bytes if number == 1.0 => "byte",
-        other => other.symbol(),
+        other => plural(other),
     }
 }
 
@@ -201,6 +213,8 @@ mod tests {
             (471_859_200.0, Unit::Bytes, "450 MiB"),
             (1_048_576.0, Unit::BytesPerSecond, "1 MiB/s"),
             (1024.0, Unit::Processes, "1024 processes"),
+            (1.0, Unit::Processes, "1 process"),
+            (1.0, Unit::Nanoseconds, "1 ns"),
             (0.98765, Unit::Ratio, "0.988"),
             (-3.0, Unit::Count, "-3"),
             (1e300, Unit::Count, "1.00e300"),

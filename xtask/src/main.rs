@@ -2,11 +2,16 @@
 
 mod build;
 mod catalogue;
+mod doctor;
 mod exit;
 mod flags;
+mod kernels;
+mod list;
 mod plan;
 mod prepare;
+mod report;
 mod run;
+mod test;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,7 +35,11 @@ fn obey(cli: &Cli) -> Result<Exit> {
     let workspace = workspace()?;
     match &cli.command {
         Command::Run(flags) => run::run(&workspace, flags),
-        _ => todo!(),
+        Command::List(flags) => list::list(&workspace, flags),
+        Command::Report(flags) => report::report(flags),
+        Command::Kernels(flags) => kernels::kernels(flags),
+        Command::Doctor => doctor::doctor(),
+        Command::Test(flags) => test::test(&workspace, flags),
     }
 }
 

@@ -203,8 +203,8 @@ mod tests {
         ] {
             assert_eq!(chosen(line).unwrap(), expected, "{line}");
         }
-        insta::assert_snapshot!(chosen("--case lim_it").unwrap_err(), @"");
-        insta::assert_snapshot!(chosen("--quick --case stat").unwrap_err(), @"");
+        insta::assert_snapshot!(chosen("--case lim_it").unwrap_err(), @r#"no case of core, pids has "lim_it" in its name (did you mean limit?): `cargo xtask list` shows them all"#);
+        insta::assert_snapshot!(chosen("--quick --case stat").unwrap_err(), @"no case is left to run: --quick and --case leave none in common");
     }
 
     #[test]
@@ -216,7 +216,7 @@ mod tests {
         };
         assert_eq!(named(&[]).unwrap(), ["pids"]);
         assert_eq!(named(&["hostile"]).unwrap(), ["hostile"]);
-        insta::assert_snapshot!(named(&["pid"]).unwrap_err(), @"");
+        insta::assert_snapshot!(named(&["pid"]).unwrap_err(), @r#"there is no suite "pid" (did you mean pids?): there are pids, hostile"#);
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
         let (possible, left_out) =
             configurations(&names(&["debian:6.1"]), &flags("--hierarchy unified,legacy"));
         assert_eq!(possible[0].name(), "debian:6.1/unified/cgroupfs/vm");
-        insta::assert_snapshot!(left_out.join("\n"), @"");
+        insta::assert_snapshot!(left_out.join("\n"), @"debian:6.1/legacy/cgroupfs/vm is left out: the suites of this version are for the unified hierarchy");
     }
 
     proptest! {

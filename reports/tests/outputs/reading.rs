@@ -37,7 +37,7 @@ fn what_is_no_run_is_refused_with_the_reason() {
         ),
         (
             "{\"event\":\"run_start\",\"schema\":1}\n".into(),
-            "events.jsonl:1 is no event: missing field `run`",
+            "events.jsonl:1 is no event: missing field `run` at line 1 column 32",
         ),
         (
             head.clone() + "{\"event\":\"value\",\"value\":NaN}\n",

@@ -35,7 +35,7 @@ const COMPLAINTS: [&str; 9] = [
 pub struct Before {
     groups: BTreeSet<String>,
     mounts: BTreeSet<String>,
-    processes: BTreeSet<i32>,
+    pids: BTreeSet<i32>,
     taint: String,
     log: Option<File>,
 }
@@ -55,7 +55,7 @@ impl Before {
         Self {
             groups: groups_below(root),
             mounts: mounts(),
-            processes: processes(),
+            pids: pids(),
             taint: taint(),
             log: open_log(),
         }
@@ -64,7 +64,7 @@ impl Before {
     /// Takes another picture, and cleans up what is in it and was not before.
     pub fn compare(mut self, root: &Path) -> Differences {
         let mut found = Differences::default();
-        for pid in processes().difference(&self.processes) {
+        for pid in pids().difference(&self.pids).filter(|it| is_of_user_space(**it)) {
             found.leftovers.push(format!("process {pid} ({})", name_of(*pid)));
             // It may have ended since it was seen.
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
@@ -105,23 +105,28 @@ fn groups_below(root: &Path) -> BTreeSet<String> {
 
 fn mounts() -> BTreeSet<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    table.lines().filter_map(|line| Some(line.split(' ').nth(4)?.to_owned())).collect()
+    // The id tells a mount from another on the same place.
+    let named = |line: &str| {
+        let mut fields = line.split(' ');
+        Some(format!("{} (mount {})", fields.clone().nth(4)?, fields.next()?))
+    };
+    table.lines().filter_map(named).collect()
 }
 
-/// Processes of user space. Kernel threads come and go as the kernel likes.
-fn processes() -> BTreeSet<i32> {
+fn pids() -> BTreeSet<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return BTreeSet::new() };
-    let pids = entries.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| !is_kernel_thread_or_gone(*pid)).collect()
+    entries.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok()).collect()
 }
 
-fn is_kernel_thread_or_gone(pid: i32) -> bool {
+/// Whether a process is there and no kernel thread: those come and go as the
+/// kernel likes.
+fn is_of_user_space(pid: i32) -> bool {
     const PF_KTHREAD: u64 = 0x0020_0000;
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     // The name, in parentheses, may hold anything; fields count from behind it.
     let behind = stat.rsplit_once(')').map_or("", |(_, it)| it);
     let flags = behind.split_ascii_whitespace().nth(6).and_then(|it| it.parse::<u64>().ok());
-    flags.is_none_or(|it| it & PF_KTHREAD != 0)
+    flags.is_some_and(|it| it & PF_KTHREAD == 0)
 }
 
 fn name_of(pid: i32) -> String {

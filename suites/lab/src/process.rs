@@ -1,8 +1,8 @@
 //! Processes that a case plays with: born inside a group, doing a closure's
 //! work, handing back its result.
 //!
-//! A case is single-threaded, so a forked child may run any Rust code. It knows
-//! no controller.
+//! The only other thread of a case's process is libtest's, which waits and holds
+//! no lock, so a forked child may run any Rust code. It knows no controller.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -50,7 +50,8 @@ pub(crate) fn spawn<T: Serialize>(
 ) -> Result<Result<Process<T>, Refusal>, Stop> {
     let (result, result_in) =
         nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Stop::broken("make a pipe"))?;
-    // SAFETY: a case runs on the only thread of its process.
+    // SAFETY: the only other thread, libtest's, waits for the case to end and
+    // holds no lock that the child could need.
     match unsafe { clone_into(group, 0) } {
         Ok(Side::Parent(cloned)) => Ok(Ok(Process {
             cloned,

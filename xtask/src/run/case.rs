@@ -50,7 +50,7 @@ pub fn run(bench: &Bench<'_>, cases: &[Case]) -> Result<()> {
         let job = Job { cpus: bench.cpus, cases: left.iter().map(job_case).collect() };
         let ran = bench.stage.run(&job, &mut |message| open.hear(message));
         let (finish, console) = match ran {
-            Ok(ran) => (finish(&ran.end, open.broken.take()), ran.console),
+            Ok(ran) => (finish(ran.end, open.broken.take()), ran.console),
             Err(cgauge_stage::Error::Interrupted) => (Finish::Interrupted, Vec::new()),
             Err(error) => (Finish::Broken(error.to_string()), Vec::new()),
         };
@@ -70,16 +70,16 @@ fn job_case(case: &Case) -> JobCase {
     JobCase { suite: case.suite.clone(), case: case.name.clone(), deadline_ms: DEADLINE_MS }
 }
 
-fn finish(end: &GuestEnd, broken: Option<String>) -> Finish {
+fn finish(end: GuestEnd, broken: Option<String>) -> Finish {
     match (end, broken) {
         (_, Some(reason)) => Finish::Broken(reason),
         (GuestEnd::Done, None) => {
-            Finish::Broken("the guest switched itself off before the case was over".to_owned())
+            Finish::Broken("the guest switched itself off before it was over".to_owned())
         }
         (GuestEnd::Panicked, None) => Finish::GuestPanicked,
-        (GuestEnd::Vanished { .. }, None) => Finish::GuestVanished,
-        (GuestEnd::Silent { .. }, None) => Finish::HostDeadline,
-        (GuestEnd::Babbled { .. }, None) => Finish::Babble,
+        (GuestEnd::Vanished { status }, None) => Finish::GuestVanished(status),
+        (GuestEnd::Silent { after }, None) => Finish::HostDeadline(after.as_secs()),
+        (GuestEnd::Babbled { reason }, None) => Finish::Babble(reason),
         (GuestEnd::Interrupted, None) => Finish::Interrupted,
     }
 }
@@ -141,7 +141,10 @@ impl<'a> Open<'a> {
                     current.skip = Some(reason);
                 }
             }
-            Message::End(ending) => self.end(Finish::Ended(ending), &[]),
+            Message::End(ending) => {
+                let finish = self.broken.take().map_or(Finish::Ended(ending), Finish::Broken);
+                self.end(finish, &[]);
+            }
             Message::Broken { reason } => self.broken = Some(reason),
         }
     }

@@ -47,10 +47,6 @@ impl Journal {
         Ok(Self { directory: directory.to_path_buf(), state: Mutex::new(state) })
     }
 
-    /// Where it is.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
 
     /// Writes an event.
     pub fn write(&self, event: &Event) -> Result<()> {

@@ -12,7 +12,7 @@ mod work;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -105,6 +105,7 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
         began,
         progress: Progress::new(units.iter().map(|it| it.cases.len()).sum()),
         run: out.file_name().map_or(id, |it| it.to_string_lossy().into_owned()),
+        reached: AtomicU32::new(0),
     };
     let result = shared.run_all(&units, jobs(&flags));
     shared.progress.finish();
@@ -220,6 +221,8 @@ struct Shared {
     began: Instant,
     progress: Progress,
     run: String,
+    /// Machines that came up.
+    reached: AtomicU32,
 }
 
 impl Shared {
@@ -299,6 +302,9 @@ impl Shared {
             &self.binaries,
             &say,
         );
+        if made.is_ok() {
+            self.reached.fetch_add(1, Ordering::Relaxed);
+        }
         made.map_err(|error| {
             let boot = format!("{}.boot", unit.configuration.name());
             if let Some(cgauge_stage::Error::NotReady { console, .. }) = error.downcast_ref() {
@@ -321,13 +327,13 @@ impl Shared {
                 host_ns,
                 worker,
             }))?;
-            let judgement = judge(&[], None, &Finish::BootFailed);
+            let judgement = judge(&[], None, &Finish::BootFailed(reason.to_owned()));
             let end = CaseEnd {
                 config,
                 suite: case.suite.clone(),
                 case: case.name.clone(),
                 outcome: judgement.outcome,
-                reason: format!("{}: {reason}", judgement.reason),
+                reason: judgement.reason,
                 elapsed_ns: 0,
                 host_elapsed_ns: 0,
                 host_ns,
@@ -403,7 +409,7 @@ fn report(shared: &Shared, out: &Path) -> Result<Exit> {
     let mut stdout = std::io::stdout().lock();
     terminal::write(&run, shared.progress.colour(), &mut stdout)?;
     writeln!(stdout, "report: {}", shown(&out.join(Format::Html.file_name())).display())?;
-    Ok(exit_of(&run.end))
+    Ok(exit_of(&run.end, shared.reached.load(Ordering::Relaxed)))
 }
 
 fn shown(path: &Path) -> PathBuf {
@@ -411,13 +417,36 @@ fn shown(path: &Path) -> PathBuf {
     path.strip_prefix(here).map_or_else(|_| path.to_path_buf(), Path::to_path_buf)
 }
 
-/// What a run's counts say to the one that started it.
-pub fn exit_of(end: &RunEnd) -> Exit {
+/// What a run says to the one that started it. `reached` counts the machines
+/// that came up.
+fn exit_of(end: &RunEnd, reached: u32) -> Exit {
     match end {
         RunEnd { failed: 1.., .. } => Exit::Failure,
         RunEnd { interrupted: true, .. } => Exit::Broken,
-        RunEnd { passed: 0, errors: 0, .. } => Exit::NothingTested,
+        _ if reached == 0 => Exit::NothingTested,
         RunEnd { errors: 1.., .. } => Exit::Broken,
+        RunEnd { passed: 0, .. } => Exit::NothingTested,
         _ => Exit::Fine,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_tells_a_wrong_kernel_from_a_broken_harness() {
+        let counts = |passed, failed, skipped, errors| RunEnd { passed, failed, skipped, errors, ..RunEnd::default() };
+        for (end, reached, code) in [
+            (counts(3, 0, 1, 0), 1, 0),
+            (counts(3, 1, 0, 1), 1, 1),
+            (counts(3, 0, 0, 1), 1, 5),
+            (counts(0, 0, 2, 0), 1, 125),
+            (counts(0, 0, 0, 9), 0, 125),
+            (counts(0, 0, 0, 1), 1, 5),
+            (RunEnd { interrupted: true, ..counts(3, 0, 0, 0) }, 1, 5),
+        ] {
+            assert_eq!(exit_of(&end, reached).code(), code, "{end:?}");
+        }
     }
 }

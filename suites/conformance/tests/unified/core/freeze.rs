@@ -1,1 +1,604 @@
-//! Not written yet.
+//! `cgroup.freeze`: what stops, what does not, who is told, and what a frozen
+//! process still does (cgroup-v2.rst, "Core Interface Files").
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use cgauge_lab::kernel::clone_into;
+use cgauge_lab::parse;
+use cgauge_lab::prelude::*;
+use cgauge_lab::time::{now, pause, wait_until};
+use nix::fcntl::{OFlag, SpliceFFlags, splice};
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+
+use super::kill::run_away;
+
+/// How long the kernel may take to stop a process that runs or sleeps.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Longer than the kernel holds a second notification of `cgroup.events` back,
+/// which is 10 ms (CGROUP_FILE_NOTIFY_MIN_INTV).
+const QUIET: Duration = Duration::from_millis(100);
+
+const FREEZE: &str = "cgroup.freeze";
+const EVENTS: &str = "cgroup.events";
+const ONCE: &str = "cgroup-v2.rst, cgroup.freeze: one notification when the action is complete";
+
+/// A group that froze, or thawed, is announced once, and `populated` stays as it is.
+#[rstest]
+fn freezing_and_thawing_are_each_told_once(
+    lab: Lab,
+    #[values(Mechanism::Poll, Mechanism::Inotify)] mechanism: Mechanism,
+    #[values(0, 1, 16)] processes: u64,
+) -> Outcome {
+    let group = lab.group("group")?;
+    let held: Vec<_> = (0..processes).map(|_| group.sleeper()).collect::<Result<_, _>>()?;
+    pause(QUIET);
+    let mut watch = Watch::new(&group, EVENTS, mechanism)?;
+
+    let populated = u64::from(processes > 0);
+    for (written, action) in [(1, "freezing"), (0, "thawing"), (1, "freezing again")] {
+        group.set(FREEZE, written)?;
+        let (told, last) = told(&mut watch)?;
+        lab.notification(&format!("notifications of {action}"))
+            .covers([R054])
+            .file(EVENTS)
+            .unit(Unit::Events)
+            .observed(told)
+            .equals(1, ONCE);
+        lab.notification(&format!("what the watcher read after {action}"))
+            .covers([R054])
+            .file(EVENTS)
+            .observed(last)
+            .equals(format!("populated {populated}, frozen {written}"), "freezing leaves the processes where they are");
+    }
+    drop(held);
+    Ok(())
+}
+
+/// Freezing is inherited: every group below is frozen, told so once, and cannot thaw itself.
+#[rstest]
+fn freezing_is_inherited(lab: Lab) -> Outcome {
+    let top = lab.group("top")?;
+    let middle = top.make("middle")?;
+    let leaf = middle.make("leaf")?;
+    let _process = leaf.sleeper()?;
+    let groups = [&top, &middle, &leaf];
+    let state = |what: &str, expected: &str, reason: &str| -> Outcome {
+        let frozen = groups.map(|it| it.key(EVENTS, "frozen").map(|it| it.to_string()));
+        let frozen = frozen.into_iter().collect::<Result<Vec<_>, _>>()?.join(" ");
+        lab.hierarchy(what).covers([R054]).file(EVENTS).observed(frozen).equals(expected, reason);
+        Ok(())
+    };
+    pause(QUIET);
+    let mut watches = Vec::new();
+    for group in groups {
+        watches.push(Watch::new(group, EVENTS, Mechanism::Poll)?);
+    }
+
+    top.set(FREEZE, 1)?;
+    for (watch, role) in watches.iter_mut().zip(["top", "middle", "leaf"]) {
+        lab.notification(&format!("notifications in {role} when top was frozen"))
+            .covers([R054])
+            .file(EVENTS)
+            .unit(Unit::Events)
+            .observed(told(watch)?.0)
+            .equals(1, ONCE);
+    }
+    state("frozen in top, middle, leaf once top was frozen", "1 1 1", "all groups below are frozen, too")?;
+    lab.interface("the setting of the leaf while it is frozen by top")
+        .covers([R054])
+        .file(FREEZE)
+        .observed(leaf.get(FREEZE)?)
+        .equals("0\n", "the file shows the group's own setting");
+    leaf.set(FREEZE, 0)?;
+    pause(QUIET);
+    state("frozen in top, middle, leaf after a 0 in the leaf", "1 1 1", "an ancestor's setting holds")?;
+    leaf.set(FREEZE, 1)?;
+    top.set(FREEZE, 0)?;
+    pause(QUIET);
+    state("frozen in top, middle, leaf once the leaf alone is set", "0 0 1", "a group's own setting holds for it alone")?;
+    leaf.set(FREEZE, 0)?;
+    pause(QUIET);
+    state("frozen in top, middle, leaf once nothing is set", "0 0 0", "nothing freezes them")?;
+    Ok(())
+}
+
+/// Groups can be made and removed inside a frozen group, and a new one is frozen from the start.
+#[rstest]
+fn tree_of_a_frozen_group_can_be_changed(lab: Lab) -> Outcome {
+    let group = lab.group("group")?;
+    let old = group.make("old")?;
+    let held = old.sleeper()?;
+    group.set(FREEZE, 1)?;
+    await_frozen(&group)?;
+    let made = group.try_make("new");
+
+    lab.hierarchy("the answer to a new group inside")
+        .covers([R054])
+        .answered(&made)
+        .equals("ok", "cgroup-v2.rst, cgroup.freeze: the state is no hindrance to making groups");
+    let Ok(new) = made else { return Ok(()) };
+    lab.hierarchy("frozen in the new group")
+        .covers([R054])
+        .file(EVENTS)
+        .unit(Unit::Count)
+        .observed(new.key(EVENTS, "frozen")?)
+        .equals(1, "it is empty, and an ancestor is frozen");
+    let born = new.spawn(|| 5)?;
+    lab.enforcement("whether a process born in it ended while it is frozen")
+        .covers([R054, R057])
+        .observed(yes(born.ended_within(QUIET)?))
+        .equals("no", "a process that starts in a frozen group stops before it runs");
+    group.set(FREEZE, 0)?;
+    lab.enforcement("whether it ended once thawed")
+        .covers([R054, R057])
+        .observed(yes(born.ended_within(PATIENCE)?))
+        .equals("yes", "it runs then");
+    drop((held, born));
+    group.set(FREEZE, 1)?;
+    await_frozen(&group)?;
+    let removed = wait_until(PATIENCE, || new.try_remove().is_ok());
+    lab.hierarchy("whether an empty group inside can be removed")
+        .covers([R054])
+        .happened(removed)
+        .equals("yes", "cgroup-v2.rst, cgroup.freeze: a frozen group without processes can be removed");
+    Ok(())
+}
+
+/// A frozen process uses no CPU time, by the group's counter and by the process's own clock.
+#[rstest]
+fn frozen_process_uses_no_cpu_time(lab: Lab, #[values("group", "ancestor")] frozen: &str) -> Outcome {
+    let ancestor = lab.group("ancestor")?;
+    ancestor.enable("cpu")?;
+    let group = ancestor.make("group")?;
+    let switch = if frozen == "group" { &group } else { &ancestor };
+    let process: Process = group.spawn(|| {
+        loop {
+            std::hint::spin_loop();
+        }
+    })?;
+    let used = || -> Result<[u64; 3], Stop> {
+        let own = cpu_time_of(&process)?;
+        let nanoseconds = u64::try_from(own.as_nanos()).unwrap_or(u64::MAX);
+        Ok([group.key("cpu.stat", "usage_usec")?, ancestor.key("cpu.stat", "usage_usec")?, nanoseconds])
+    };
+    let run = || -> Outcome {
+        switch.set(FREEZE, 0)?;
+        pause(Duration::from_millis(10));
+        switch.set(FREEZE, 1)?;
+        await_frozen(&group)
+    };
+
+    run()?;
+    let before = used()?;
+    pause(Duration::from_secs(10));
+    let after = used()?;
+    run()?;
+    let thawed = used()?;
+    for (nth, (what, file, unit)) in [
+        ("in the group", "cpu.stat", Unit::Microseconds),
+        ("in the ancestor", "cpu.stat", Unit::Microseconds),
+        ("by the process's clock", "", Unit::Nanoseconds),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        lab.accounting(&format!("CPU time used in 10 s of being frozen, {what}"))
+            .covers([R055])
+            .file(file)
+            .unit(unit)
+            .observed(after[nth] - before[nth])
+            .equals(0, "cgroup-v2.rst, cgroup.freeze: its processes do not run until it is thawed");
+        lab.accounting(&format!("CPU time used in 10 ms between two freezes, {what}"))
+            .covers([R055])
+            .file(file)
+            .unit(unit)
+            .observed(thawed[nth] - after[nth])
+            .at_least(1, "the process never sleeps, so it runs when it may");
+    }
+    Ok(())
+}
+
+/// A signal that is fatal kills a frozen process at once.
+#[rstest]
+fn fatal_signal_kills_a_frozen_process(
+    lab: Lab,
+    #[values(Signal::SIGKILL, Signal::SIGTERM)] signal: Signal,
+) -> Outcome {
+    let group = lab.group("group")?;
+    let (mut process, beside) = (group.sleeper()?, group.sleeper()?);
+    group.set(FREEZE, 1)?;
+    await_frozen(&group)?;
+    process.signal(signal)?;
+    let ended = process.ended_within(PATIENCE)?;
+
+    lab.enforcement("whether the signal ended the frozen process")
+        .covers([R056])
+        .file(FREEZE)
+        .observed(yes(ended))
+        .equals("yes", "cgroup-v2.rst, cgroup.freeze: a fatal signal kills, and the process has no handler");
+    if ended {
+        lab.enforcement("how it ended")
+            .covers([R056])
+            .observed(format!("{:?}", process.wait()?))
+            .equals(format!("{:?}", Exit::Signal(signal)), "this signal killed it");
+    }
+    lab.enforcement("whether the process beside it ended")
+        .covers([R056])
+        .observed(yes(beside.ended_within(QUIET)?))
+        .equals("no", "it was sent nothing");
+    lab.interface("frozen in the group then")
+        .covers([R054, R056])
+        .file(EVENTS)
+        .unit(Unit::Count)
+        .observed(group.key(EVENTS, "frozen")?)
+        .equals(1, "the process that is left is frozen");
+    Ok(())
+}
+
+/// A signal that has a handler waits until the process is thawed.
+#[rstest]
+fn handled_signal_waits_for_the_thaw(lab: Lab) -> Outcome {
+    extern "C" fn leave(_: libc::c_int) {
+        // SAFETY: async-signal-safe.
+        unsafe { libc::_exit(7) }
+    }
+    let group = lab.group("group")?;
+    let ready = Gate::new()?;
+    let mut process: Process = group.spawn(|| {
+        let action = SigAction::new(SigHandler::Handler(leave), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler calls nothing but _exit.
+        if unsafe { sigaction(Signal::SIGHUP, &action) }.is_ok() {
+            ready.open();
+        }
+        loop {
+            nix::unistd::pause();
+        }
+    })?;
+    ready.pass();
+    group.set(FREEZE, 1)?;
+    await_frozen(&group)?;
+    process.signal(Signal::SIGHUP)?;
+
+    lab.enforcement("whether the handler ran while frozen")
+        .covers([R056])
+        .file(FREEZE)
+        .observed(yes(process.ended_within(QUIET)?))
+        .equals("no", "it is not fatal, and a frozen process runs nothing");
+    group.set(FREEZE, 0)?;
+    lab.enforcement("how the process ended once thawed")
+        .covers([R056])
+        .file(FREEZE)
+        .observed(if process.ended_within(PATIENCE)? { format!("{:?}", process.wait()?) } else { "not at all".to_owned() })
+        .equals("Code(7)", "the handler ends it");
+    Ok(())
+}
+
+/// A process that is moved into a frozen group stops, and one that is moved out goes on.
+#[rstest]
+fn moving_in_stops_and_moving_out_resumes(lab: Lab) -> Outcome {
+    let (free, frozen, other) = (lab.group("free")?, lab.group("frozen")?, lab.group("other")?);
+    let process: Process = free.spawn(|| {
+        loop {
+            pause(Duration::from_millis(1));
+        }
+    })?;
+    for group in [&frozen, &other] {
+        group.set(FREEZE, 1)?;
+        await_frozen(group)?;
+    }
+    let moved = |what: &str, to: &Group, state: &str, reason: &str| -> Outcome {
+        to.admit(process.pid())?;
+        pause(QUIET);
+        let before = cpu_time_of(&process)?;
+        pause(QUIET);
+        let runs = if cpu_time_of(&process)? > before { "runs" } else { "stands still" };
+        lab.enforcement(&format!("the process {what}")).covers([R057]).file(FREEZE).observed(runs).equals(state, reason);
+        let events = [&free, &frozen, &other].map(|it| it.key(EVENTS, "frozen").map(|it| it.to_string()));
+        lab.interface(&format!("frozen in the free and the two frozen groups, the process {what}"))
+            .covers([R057])
+            .file(EVENTS)
+            .observed(events.into_iter().collect::<Result<Vec<_>, _>>()?.join(" "))
+            .equals("0 1 1", "no process of a frozen group runs, and the free one is not frozen");
+        Ok(())
+    };
+
+    moved("before it was moved", &free, "runs", "its group is not frozen")?;
+    moved("moved in", &frozen, "stands still", "cgroup-v2.rst, cgroup.freeze: a process that is moved in stops")?;
+    moved("moved to another frozen group", &other, "stands still", "that is frozen, too")?;
+    moved("moved out", &free, "runs", "cgroup-v2.rst, cgroup.freeze: a process that is moved out goes on")?;
+    Ok(())
+}
+
+/// `cgroup.freeze` takes 0 and 1 and nothing else.
+#[rstest]
+#[case::one("1", "ok", "1\n")]
+#[case::zero("0", "ok", "0\n")]
+#[case::two("2", "ERANGE", "0\n")]
+#[case::negative("-1", "ERANGE", "0\n")]
+#[case::word("frozen", "EINVAL", "0\n")]
+#[case::with_a_tail("1 1", "EINVAL", "0\n")]
+#[case::fraction("0.5", "EINVAL", "0\n")]
+fn freeze_takes_0_and_1_alone(lab: Lab, #[case] written: &str, #[case] answer: &str, #[case] shown: &str) -> Outcome {
+    let group = lab.group("group")?;
+    lab.interface("the setting of a new group")
+        .covers([R058])
+        .file(FREEZE)
+        .observed(group.get(FREEZE)?)
+        .equals("0\n", "cgroup-v2.rst, cgroup.freeze: the default");
+    lab.interface("the answer to the value")
+        .covers([R058])
+        .file(FREEZE)
+        .answered(&group.try_set(FREEZE, written))
+        .equals(answer, "cgroup_freeze_write(): EINVAL for what is no number, ERANGE for any but 0 and 1");
+    lab.interface("the setting afterwards")
+        .covers([R058])
+        .file(FREEZE)
+        .observed(group.get(FREEZE)?)
+        .equals(shown, "a refused write changes nothing");
+    Ok(())
+}
+
+/// The time from the write to the watcher's wake-up is measured, for few processes and many.
+#[rstest]
+fn freezing_takes_its_time(lab: Lab, #[values(1, 16, 64)] processes: u64) -> Outcome {
+    const ROUNDS: usize = 20;
+    let group = lab.group("group")?;
+    let held: Vec<_> = (0..processes).map(|_| group.sleeper()).collect::<Result<_, _>>()?;
+    pause(QUIET);
+    let mut watch = Watch::new(&group, EVENTS, Mechanism::Poll)?;
+    let mut change = |written: u64| -> Result<Option<Duration>, Stop> {
+        // Or the kernel would hold the notification back.
+        pause(Duration::from_millis(20));
+        let began = now();
+        group.set(FREEZE, written)?;
+        Ok(watch.until(&format!("frozen {written}"), PATIENCE)?.map(|(wake, _)| wake.at - began))
+    };
+
+    let (mut freezing, mut thawing) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        freezing.extend(change(1)?);
+        thawing.extend(change(0)?);
+    }
+    for (what, times) in [("freezing", &freezing), ("thawing", &thawing)] {
+        lab.notification(&format!("rounds in which {what} was told"))
+            .covers([R054])
+            .file(EVENTS)
+            .unit(Unit::Count)
+            .observed(times.len())
+            .equals(ROUNDS, "cgroup-v2.rst, cgroup.freeze: a notification follows when it is done");
+        lab.latencies(&format!("from the write to the watcher: {what}"), times);
+    }
+    drop(held);
+    Ok(())
+}
+
+/// A fork bomb freezes as a whole, however it forks meanwhile, and goes on when it is thawed.
+#[rstest]
+fn fork_bomb_freezes_as_a_whole(lab: Lab, #[values(8, 32)] limit: u64) -> Outcome {
+    let group = lab.group("bomb")?;
+    group.set("pids.max", limit)?;
+    let bomb = group.spawn(run_away)?;
+    let used = || group.key("cpu.stat", "usage_usec");
+    let full = wait_until(PATIENCE, || group.number("pids.current").is_ok_and(|it| it == limit));
+    full.ok_or_else(|| Stop::Broken(format!("a fork bomb did not grow to {limit} processes in {PATIENCE:?}")))?;
+    group.set(FREEZE, 1)?;
+    let frozen = wait_until(PATIENCE, || group.key(EVENTS, "frozen").is_ok_and(|it| it == 1));
+
+    lab.enforcement("whether the bomb froze")
+        .covers([R054])
+        .file(EVENTS)
+        .happened(frozen)
+        .equals("yes", "a process that is born while its group freezes is frozen before it runs");
+    lab.latencies("from the write to frozen, while the bomb forks", &frozen.into_iter().collect::<Vec<_>>());
+    let (before, members) = (used()?, group.ids("cgroup.procs")?);
+    pause(Duration::from_secs(1));
+    lab.accounting("CPU time of the frozen bomb in a second")
+        .covers([R054, R055])
+        .file("cpu.stat")
+        .unit(Unit::Microseconds)
+        .observed(used()? - before)
+        .equals(0, "no process of it runs");
+    lab.hierarchy("whether the members are the same after it")
+        .covers([R054])
+        .file("cgroup.procs")
+        .observed(yes(group.ids("cgroup.procs")? == members))
+        .equals("yes", "no process of it forks or ends");
+    group.set(FREEZE, 0)?;
+    pause(Duration::from_millis(10));
+    lab.hierarchy("whether the members are the same once it was thawed")
+        .covers([R054])
+        .file("cgroup.procs")
+        .observed(yes(group.ids("cgroup.procs")? == members))
+        .equals("no", "each member ends when it has forked");
+    drop(bomb);
+    Ok(())
+}
+
+/// While a process sleeps uninterruptibly its group is not frozen, and is told so once when it has stopped.
+#[rstest]
+fn uninterruptible_sleep_holds_frozen_back(lab: Lab) -> Outcome {
+    let (group, outside) = (lab.group("group")?, lab.group("outside")?);
+    let stuck = Stuck::new(&group, &outside)?;
+    let _beside = group.sleeper()?;
+    pause(QUIET);
+    let mut watch = Watch::new(&group, EVENTS, Mechanism::Poll)?;
+
+    group.set(FREEZE, 1)?;
+    lab.notification("notifications while the process sleeps uninterruptibly")
+        .covers([R054])
+        .file(EVENTS)
+        .unit(Unit::Events)
+        .observed(told(&mut watch)?.0)
+        .equals(0, "the process is not frozen");
+    lab.interface("frozen while it sleeps")
+        .covers([R054])
+        .file(EVENTS)
+        .unit(Unit::Count)
+        .observed(group.key(EVENTS, "frozen")?)
+        .equals(0, "cgroup-v2.rst, cgroup.freeze: frozen turns 1 when the action is complete");
+    stuck.release()?;
+    let (count, last) = told(&mut watch)?;
+    lab.notification("notifications once it was woken")
+        .covers([R054])
+        .file(EVENTS)
+        .unit(Unit::Events)
+        .observed(count)
+        .equals(1, ONCE);
+    lab.notification("what the watcher read then")
+        .covers([R054])
+        .file(EVENTS)
+        .observed(last)
+        .equals("populated 1, frozen 1", "the last process has stopped");
+    Ok(())
+}
+
+/// A threaded domain is not frozen before its threaded children are.
+#[rstest]
+fn threaded_domain_waits_for_its_children(lab: Lab) -> Outcome {
+    let (domain, outside) = (lab.group("domain")?, lab.group("outside")?);
+    let child = domain.make("child")?;
+    child.set("cgroup.type", "threaded")?;
+    let stuck = Stuck::new(&child, &outside)?;
+    let _own = domain.sleeper()?;
+    domain.set(FREEZE, 1)?;
+    pause(QUIET);
+
+    for (what, group) in [("frozen in the child with a process that sleeps uninterruptibly", &child), ("frozen in its threaded domain", &domain)] {
+        lab.hierarchy(what)
+            .covers([R054])
+            .file(EVENTS)
+            .unit(Unit::Count)
+            .observed(group.key(EVENTS, "frozen")?)
+            .equals(0, "cgroup-v2.rst, cgroup.freeze: the group and all below it are frozen when the action is complete");
+    }
+    stuck.release()?;
+    pause(QUIET);
+    for (what, group) in [("frozen in the child once its process was woken", &child), ("frozen in its threaded domain then", &domain)] {
+        lab.hierarchy(what)
+            .covers([R054])
+            .file(EVENTS)
+            .unit(Unit::Count)
+            .observed(group.key(EVENTS, "frozen")?)
+            .equals(1, "every process has stopped");
+    }
+    Ok(())
+}
+
+/// A process that waits for the child that it vforked counts as frozen, wherever the child is.
+#[rstest]
+fn parent_of_a_vforked_child_counts_as_frozen(lab: Lab, #[values("group", "outside")] child_in: &str) -> Outcome {
+    let (group, outside) = (lab.group("group")?, lab.group("outside")?);
+    let born_in = if child_in == "group" { &group } else { &outside };
+    let parent: Process = group.spawn(|| {
+        // SAFETY: the process has one thread, and without CLONE_VM the child has
+        // its own memory.
+        let _ = unsafe { clone_into(born_in.dir(), libc::CLONE_VFORK) };
+        loop {
+            nix::unistd::pause();
+        }
+    })?;
+    await_state(&parent, "D")?;
+    pause(QUIET);
+    let mut watch = Watch::new(&group, EVENTS, Mechanism::Poll)?;
+
+    for written in [1, 0] {
+        group.set(FREEZE, written)?;
+        let (count, last) = told(&mut watch)?;
+        lab.notification(&format!("notifications after a {written}"))
+            .covers([R054])
+            .file(EVENTS)
+            .unit(Unit::Events)
+            .observed(count)
+            .equals(1, ONCE);
+        lab.notification(&format!("what the watcher read after a {written}"))
+            .covers([R054])
+            .file(EVENTS)
+            .observed(last)
+            .equals(format!("populated 1, frozen {written}"), "wait_for_vfork_done() waits as a frozen process does");
+    }
+    Ok(())
+}
+
+/// A process that sleeps uninterruptibly in a group, for the lock of a pipe
+/// that a process outside the group holds while it cannot send on a socket.
+struct Stuck {
+    sleeper: Process,
+    _holder: Process,
+    drain: UnixStream,
+}
+
+impl Stuck {
+    fn new(group: &Group, outside: &Group) -> Result<Self, Stop> {
+        let (reading, writing) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(Stop::broken("make a pipe"))?;
+        nix::unistd::write(&writing, &[0; 4096]).map_err(Stop::broken("fill a pipe"))?;
+        let (mut socket, drain) = UnixStream::pair()?;
+        socket.set_nonblocking(true)?;
+        while socket.write(&[0; 4096]).is_ok() {}
+        socket.set_nonblocking(false)?;
+        let holder: Process = outside.spawn(|| {
+            // splice_to_socket() sends with the pipe locked.
+            let _ = splice(&reading, None, &socket, None, 4096, SpliceFFlags::empty());
+            loop {
+                nix::unistd::pause();
+            }
+        })?;
+        await_state(&holder, "S")?;
+        let sleeper: Process = group.spawn(|| {
+            let _held_open = &writing;
+            let _ = nix::unistd::read(&reading, &mut [0]);
+            loop {
+                nix::unistd::pause();
+            }
+        })?;
+        await_state(&sleeper, "D")?;
+        Ok(Self { sleeper, _holder: holder, drain })
+    }
+
+    /// Lets the holder send, so that it gives the lock up.
+    fn release(&self) -> Outcome {
+        self.drain.set_nonblocking(true)?;
+        let woken = wait_until(PATIENCE, || {
+            let empty = std::iter::repeat_with(|| (&self.drain).read(&mut [0; 65536]))
+                .find_map(Result::err)
+                .is_some_and(|it| it.kind() == ErrorKind::WouldBlock);
+            empty && self.sleeper.status("State").is_ok_and(|it| it.is_some_and(|it| !it.starts_with('D')))
+        });
+        woken.map(|_| ()).ok_or_else(|| Stop::Broken("a process got no lock that was given up".to_owned()))
+    }
+}
+
+fn await_state(process: &Process, state: &str) -> Outcome {
+    let reached =
+        wait_until(PATIENCE, || process.status("State").is_ok_and(|it| it.is_some_and(|it| it.starts_with(state))));
+    reached.map(|_| ()).ok_or_else(|| Stop::Broken(format!("a process did not come to state {state} in {PATIENCE:?}")))
+}
+
+fn await_frozen(group: &Group) -> Outcome {
+    let frozen = wait_until(PATIENCE, || group.key(EVENTS, "frozen").is_ok_and(|it| it == 1));
+    frozen.map(|_| ()).ok_or_else(|| Stop::Broken(format!("a group did not freeze in {PATIENCE:?}")))
+}
+
+/// How many notifications come until none does for a while, and what the
+/// watcher read last.
+fn told(watch: &mut Watch) -> Result<(u32, String), Stop> {
+    let (mut count, mut last) = (0, String::new());
+    while let Some(wake) = watch.next(QUIET)? {
+        count += 1;
+        let keys = parse::flat_keyed(&wake.text).map_err(|it| Stop::Broken(it.to_string()))?;
+        let shown = ["populated", "frozen"].map(|key| format!("{key} {}", keys.get(key).copied().unwrap_or(u64::MAX)));
+        last = shown.join(", ");
+    }
+    Ok((count, last))
+}
+
+fn cpu_time_of<T>(process: &Process<T>) -> Result<Duration, Stop> {
+    let clock: ClockId = clock_getcpuclockid(process.pid()).map_err(Stop::broken("find a process's clock"))?;
+    clock_gettime(clock).map(Duration::from).map_err(Stop::broken("read a process's clock"))
+}
+
+fn yes(it: bool) -> &'static str {
+    if it { "yes" } else { "no" }
+}

@@ -73,7 +73,8 @@ fn what_is_no_process_is_refused(lab: Lab, #[case] text: &str, #[case] errno: &s
 #[rstest]
 fn zero_moves_the_writer(lab: Lab) -> Outcome {
     let away = lab.group("away")?;
-    let writer = lab.group("home")?.spawn(|| {
+    let home = lab.group("home")?;
+    let writer = home.spawn(|| {
         let answer = away.try_set("cgroup.procs", 0);
         (answer.is_ok(), own_cgroup())
     })?;
@@ -221,39 +222,53 @@ fn zombie_is_listed_nowhere(lab: Lab) -> Outcome {
     Ok(())
 }
 
-/// A process whose first thread has ended while another lives is no zombie yet: it is listed and moves.
+/// A process whose first thread has ended while another lives is no zombie: it is still listed.
 #[rstest]
 fn process_lives_as_long_as_any_of_its_threads(lab: Lab) -> Outcome {
     let home = lab.group("home")?;
-    let away = lab.group("away")?;
-    let process = home.spawn(|| {
-        std::thread::spawn(wait_forever);
-        // SAFETY: ends this thread alone; nothing of it is used by the other.
-        unsafe { libc::syscall(libc::SYS_exit, 0) };
-    })?;
-    let leader_ended = wait_until(PATIENCE, || {
-        process.status("State").is_ok_and(|it| it.is_some_and(|it| it.starts_with('Z')))
-    });
-    if leader_ended.is_none() {
-        return Err(Stop::Broken("the process's first thread did not end".into()));
-    }
-    lab.hierarchy("the process is listed by the id of its dead first thread")
+    let process = without_its_first_thread(&home)?;
+    lab.hierarchy("the process is listed by the id of its ended first thread")
         .covers([R013])
         .file("cgroup.procs")
         .observed(yes(home.ids("cgroup.procs")? == ids([&process])))
         .equals("yes", LIVES);
-    away.admit(process.pid())?;
-    lab.hierarchy("it is listed in the new group after a move")
-        .covers([R013])
-        .file("cgroup.procs")
-        .observed(yes(away.ids("cgroup.procs")? == ids([&process])))
-        .equals("yes", LIVES);
-    lab.hierarchy("populated of the group that it left")
+    lab.hierarchy("populated of its group")
         .covers([R013])
         .file("cgroup.events")
         .unit(Unit::Count)
         .observed(home.key("cgroup.events", "populated")?)
-        .equals(0, LIVES);
+        .equals(1, LIVES);
+    lab.hierarchy("the answer to removing its group")
+        .covers([R015])
+        .answered(&home.try_remove())
+        .equals("EBUSY", LIVE);
+    Ok(())
+}
+
+/// A process whose first thread has ended moves like any other: it is listed where its threads are.
+#[rstest]
+fn process_without_its_first_thread_is_listed_where_it_moved(lab: Lab) -> Outcome {
+    let home = lab.group("home")?;
+    let away = lab.group("away")?;
+    let process = without_its_first_thread(&home)?;
+    away.admit(process.pid())?;
+    lab.hierarchy("populated of the group that it left")
+        .covers([R011])
+        .file("cgroup.events")
+        .unit(Unit::Count)
+        .observed(home.key("cgroup.events", "populated")?)
+        .equals(0, ANY_THREAD);
+    lab.hierarchy("processes listed in the group that it left")
+        .covers([R011])
+        .file("cgroup.procs")
+        .unit(Unit::Processes)
+        .observed(home.ids("cgroup.procs")?.len())
+        .equals(0, "a group that is not populated has no process to list");
+    lab.hierarchy("the process is listed in the group that it moved to")
+        .covers([R011])
+        .file("cgroup.procs")
+        .observed(yes(away.ids("cgroup.procs")? == ids([&process])))
+        .equals("yes", LISTED);
     Ok(())
 }
 
@@ -382,7 +397,7 @@ fn clone_into_a_group_makes_the_child_there(lab: Lab) -> Outcome {
 
 /// clone3 into a group that is gone, or that may hold no process, fails and makes nobody.
 #[rstest]
-#[case::removed(removed, "ENODEV", "cgroup_css_set_fork(): ENODEV for a dead group")]
+#[case::removed(removed, "ENOENT", "css_tryget_online_from_dir() finds no group behind the descriptor")]
 #[case::inner(inner, "EBUSY", "the no-internal-process rule, as for a write to cgroup.procs")]
 #[case::invalid(invalid, "EOPNOTSUPP", "an invalid domain hosts nobody, as for a write to cgroup.procs")]
 fn clone_into_a_bad_group_fails(
@@ -420,6 +435,7 @@ const ONE_WRITE: &str =
     "cgroup-v2.rst, Processes: \"Only one process can be migrated on a single write(2) call\"";
 const ANY_THREAD: &str = "cgroup-v2.rst, Processes: \"writing the PID of any thread migrates all threads of the process\"";
 const BORN: &str = "cgroup-v2.rst, Processes: a new process \"is born into the cgroup that the forking process belongs to at the time of the operation\"";
+const LISTED: &str = "cgroup-v2.rst, Processes: cgroup.procs \"lists the PIDs of all processes which belong to the cgroup\"";
 const ZOMBIE: &str = "cgroup-v2.rst, Processes: a zombie \"does not appear in cgroup.procs and thus can't be moved to another cgroup\"";
 const LIVES: &str = "a process is live while one of its threads is, and its id is that of its first thread";
 const LIVE: &str = "cgroup-v2.rst, Processes: only a cgroup without \"live processes can be destroyed\"; cgroup_destroy_locked() gives EBUSY";
@@ -492,6 +508,22 @@ fn fork_a_sleeper() {
     // SAFETY: a case's process has one thread.
     if let Ok(nix::unistd::ForkResult::Child) = unsafe { nix::unistd::fork() } {
         wait_forever();
+    }
+}
+
+/// A process in `group` whose first thread has ended and whose second lives.
+fn without_its_first_thread(group: &Group) -> Result<Process, Stop> {
+    let process = group.spawn(|| {
+        std::thread::spawn(wait_forever);
+        // SAFETY: ends this thread alone; nothing of it is used by the other.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    })?;
+    let ended = wait_until(PATIENCE, || {
+        process.status("State").is_ok_and(|it| it.is_some_and(|it| it.starts_with('Z')))
+    });
+    match ended {
+        Some(_) => Ok(process),
+        None => Err(Stop::Broken("the process's first thread did not end".into())),
     }
 }
 

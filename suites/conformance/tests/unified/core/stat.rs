@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use cgauge_lab::prelude::*;
-use cgauge_lab::time::wait_until;
 use cgauge_lab::parse;
+use cgauge_lab::prelude::*;
+use cgauge_lab::time::{pause, wait_until};
 
 /// How long a removed group that nothing holds may take to be gone: RCU grace
 /// periods and two workqueues, each some milliseconds.
@@ -51,11 +51,7 @@ fn dying_group_is_gone_once_it_is_let_go(lab: Lab, #[values(1, 8)] count: u64) -
     for number in 0..count {
         // A zombie does not keep its group from being removed, yet belongs to it.
         let held = parent.make(&format!("held-{number}"))?;
-        let process = held.spawn(|| ())?;
-        if !process.ended_within(PATIENCE)? {
-            return Err(Stop::Broken("a process that does nothing did not end".to_owned()));
-        }
-        zombies.push(process);
+        zombies.push(zombie(&held)?);
         let removed = wait_until(PATIENCE, || held.try_remove().is_ok());
         lab.hierarchy("whether a group that holds only a zombie can be removed")
             .covers([R052])
@@ -63,7 +59,7 @@ fn dying_group_is_gone_once_it_is_let_go(lab: Lab, #[values(1, 8)] count: u64) -
             .equals("yes", "cgroup-v2.rst: a group with nothing but zombies counts as empty");
     }
     // Whatever else holds a removed group for a moment is done by then.
-    cgauge_lab::time::pause(Duration::from_millis(200));
+    pause(Duration::from_millis(200));
 
     for (what, group) in [("dying groups below the parent", &parent), ("dying groups below its parent", &top)] {
         lab.accounting(what)
@@ -159,17 +155,8 @@ fn dying_controllers_are_counted_until_they_are_gone(
             .equals(expected, reason);
         Ok(())
     };
-    // A part of the pids controller lives on for the fork that it let begin; a
-    // zombie is charged to it until it is reaped.
-    let zombies = [&first, &second].map(|it| it.spawn(|| ()));
-    let mut ended = Vec::new();
-    for zombie in zombies {
-        let zombie = zombie?;
-        if !zombie.ended_within(PATIENCE)? {
-            return Err(Stop::Broken("a process that does nothing did not end".to_owned()));
-        }
-        ended.push(zombie);
-    }
+    // A group's part of a controller stays as long as a process that was its own.
+    let zombies = [zombie(&first)?, zombie(&second)?];
 
     shown("living parts before", "nr_subsys_pids", 3, "top and both children")?;
     shown("dying parts before", "nr_dying_subsys_pids", 0, "nothing was removed")?;
@@ -182,10 +169,12 @@ fn dying_controllers_are_counted_until_they_are_gone(
     } else {
         top.set("cgroup.subtree_control", "-pids")?;
     }
-    shown("living parts at once after", "nr_subsys_pids", 1, "top alone")?;
-    let dying = top.key("cgroup.stat", "nr_dying_subsys_pids")?;
-    lab.value("dying parts at once after", Unit::Groups, dying, Neither);
-    for mut zombie in ended {
+    shown("living parts at once after", "nr_subsys_pids", 1, "top alone: kill_css() counts at once")?;
+    shown("dying parts at once after", "nr_dying_subsys_pids", 2, "those of both children, alive before")?;
+    // What nothing holds is gone by then.
+    pause(Duration::from_millis(200));
+    shown("dying parts while the zombies are there", "nr_dying_subsys_pids", 2, "each unreaped process holds one")?;
+    for mut zombie in zombies {
         zombie.wait()?;
     }
     let gone = wait_until(PATIENCE, || top.key("cgroup.stat", "nr_dying_subsys_pids").is_ok_and(|it| it == 0));
@@ -197,7 +186,15 @@ fn dying_controllers_are_counted_until_they_are_gone(
     Ok(())
 }
 
-/// The counts of a parent are its own part and the sums over its children.
 fn counts(group: &Group) -> Result<BTreeMap<String, u64>, Stop> {
     parse::flat_keyed(&group.get("cgroup.stat")?).map_err(|it| Stop::Broken(it.to_string()))
+}
+
+/// A process that has ended in `group` and is not reaped.
+fn zombie(group: &Group) -> Result<Process, Stop> {
+    let process = group.spawn(|| ())?;
+    if process.ended_within(PATIENCE)? {
+        return Ok(process);
+    }
+    Err(Stop::Broken("a process that does nothing did not end".to_owned()))
 }
