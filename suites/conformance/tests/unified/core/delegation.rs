@@ -302,18 +302,17 @@ fn limit_on_processes_above_a_delegation_holds(lab: Lab) -> Outcome {
     let (settings, forks) = given
         .spawn(|| {
             let settings = loosen_below(&given, "pids", "pids.max");
-            // Each is a process until it is killed, or a refusal.
-            let forks: Vec<_> = (0..2 * LIMIT).filter_map(|_| given.dir().child("made").ok()).map(|made| fork_into(&made)).collect();
-            let answers: Vec<_> = forks.iter().map(text_of_fork).collect();
-            for child in forks.into_iter().flatten() {
-                // It is there: it does nothing but wait for this.
-                let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
-                let _ = nix::sys::wait::waitpid(child, None);
-            }
-            (settings, answers)
+            // Each child stays until all forks are tried; all die with this process.
+            let forks: Vec<_> = (0..2 * LIMIT).map(|_| fork(|| drop(nix::unistd::pause()))).collect();
+            (settings, forks.into_iter().map(|it| text(it.map(drop))).collect::<Vec<_>>())
         })?
         .finish()?;
-    check_settings(&lab, "pids.max", &settings);
+    lab.delegation("the answers to all that the user sets on its way")
+        .covers([R043])
+        .file("pids.max")
+        .unit(Unit::Errno)
+        .observed(settings.join(" "))
+        .equals(LOOSENED, "below what it was given it may set what it likes, and on what it was given nothing");
     lab.enforcement("processes that the user gets beside the one that it has")
         .covers([R043])
         .file("pids.max")
@@ -325,39 +324,180 @@ fn limit_on_processes_above_a_delegation_holds(lab: Lab) -> Outcome {
         .file("pids.max")
         .unit(Unit::Events)
         .observed(forks.iter().filter(|it| *it == "EAGAIN").count())
-        .equals(LIMIT + 1, "all that are left of twice the limit");
+        .equals(LIMIT + 1, "it tried twice as many as the group above allows");
     Ok(())
 }
 
 /// Whatever a user does below, it gets no more memory than the group above allows.
 #[rstest]
-fn limit_on_memory_above_a_delegation_holds(lab: Lab) -> Outcome {
-    const LIMIT: u64 = 8 << 20;
+fn limit_on_memory_above_a_delegation_holds(lab: Lab, #[values(1, 4)] halves: usize) -> Outcome {
+    const LIMIT: usize = 8 << 20;
     let above = lab.group("above")?;
     above.enable("memory")?;
     above.set("memory.max", LIMIT)?;
     let given = above.make("given")?;
     delegate(&given)?;
-    let (told, end) = (Gate::new()?, Gate::new()?);
-    let mut user = given.spawn(|| {
-        let settings = loosen_below(&given, "memory", "memory.max");
-        told.open();
-        end.pass();
-        let hoard = vec![1_u8; 2 * usize::try_from(LIMIT).unwrap_or_default()];
-        (settings, hoard.iter().map(|it| u64::from(*it)).sum::<u64>())
-    })?;
-    told.pass();
-    end.open();
-    lab.enforcement("how a process ended that wants twice as much as the group above has")
+    let (settings, ended) = given
+        .spawn(|| {
+            let settings = loosen_below(&given, "memory", "memory.max");
+            let hoarder = fork(|| drop(std::hint::black_box(vec![1_u8; halves * LIMIT / 2])));
+            let ended = hoarder.and_then(|it| nix::sys::wait::waitpid(it, None));
+            (settings, ended.ok().and_then(signal_of).unwrap_or_default())
+        })?
+        .finish()?;
+    lab.delegation("the answers to all that the user sets on its way")
         .covers([R043])
         .file("memory.max")
-        .observed(format!("{:?}", user.wait()?))
-        .equals("Signal(SIGKILL)", "there is no swap: who needs more than the limit is killed");
+        .unit(Unit::Errno)
+        .observed(settings.join(" "))
+        .equals(LOOSENED, "below what it was given it may set what it likes, and on what it was given nothing");
+    let too_much = halves > 2;
+    lab.enforcement(&format!("the signal that ends a process which wants {halves}/2 of what the group above allows"))
+        .covers([R043])
+        .file("memory.max")
+        .observed(ended)
+        .equals(if too_much { "SIGKILL" } else { "" }, "there is no swap: who needs more than the limit is killed, and nobody else");
     lab.accounting("kills that the group above counts")
         .covers([R043])
         .file("memory.events")
         .unit(Unit::Events)
         .observed(above.key("memory.events", "oom_kill")?)
-        .equals(1, "one process was there to be killed");
+        .equals(u64::from(too_much), "its limit is the one that was hit");
     Ok(())
+}
+
+/// Where a file is opened, or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the namespace under test.
+    Inside,
+    /// In the first namespace.
+    Outside,
+}
+
+/// What [`loosen_below`] is to be answered with.
+const LOOSENED: &str = "ok ok ok ok ok EACCES";
+
+/// Becomes the user, moves into a group of its own below `given`, gives that
+/// group every freedom, and tries to give `given` the same.
+fn loosen_below(given: &Group, controller: &str, limit: &str) -> Vec<String> {
+    let became = become_user();
+    let made = given.dir().make("made");
+    let set = |file: &str, value: &str| {
+        made.as_ref().map_err(Refusal::clone).and_then(|it| it.write(file, value))
+    };
+    let moved = set("cgroup.procs", "0");
+    let enabled = given.try_set("cgroup.subtree_control", format!("+{controller}"));
+    let loosened = set(limit, "max");
+    let lifted = given.try_set(limit, "max");
+    let made = made.as_ref().map(drop).map_err(Refusal::clone);
+    let rest = [made, moved, enabled, loosened, lifted];
+    std::iter::once(text(became)).chain(rest.iter().map(answer)).collect()
+}
+
+/// Those of `files` of `group` that refuse a write with EPERM, asked by a
+/// process in `home`, which is the root of its namespace if it asks from inside.
+fn refusing(home: &Group, from: Place, group: &Group, files: &[String]) -> Result<Vec<String>, Stop> {
+    let refusing = home.spawn(|| {
+        if from == Place::Inside {
+            unshare(CloneFlags::CLONE_NEWCGROUP).ok()?;
+        }
+        // No file takes this for a setting: what a right to write leads to is
+        // another errno, and nothing is changed.
+        let refuses = |file: &&String| group.try_set(file, "?").is_err_and(|it| it.errno == Errno::EPERM);
+        Some(files.iter().filter(refuses).cloned().collect())
+    })?;
+    let refusing: Option<Vec<String>> = refusing.finish()?;
+    refusing.ok_or_else(|| Stop::Broken("root may not unshare the cgroup namespace".to_owned()))
+}
+
+/// The files of a group that its owner may write.
+fn writable_files(group: &Group) -> Result<Vec<String>, Stop> {
+    let mut files = group.dir().files().map_err(|it| Stop::Broken(it.to_string()))?;
+    let mode = |file: &str| std::fs::metadata(group.dir().path().join(file)).map_or(0, |it| it.permissions().mode());
+    files.retain(|file| mode(file) & 0o200 != 0);
+    Ok(files)
+}
+
+/// Gives a group to the user, as "Model of Delegation" has it.
+fn delegate(group: &Group) -> Outcome {
+    give(group, ".")?;
+    ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"].iter().try_for_each(|it| give(group, it))
+}
+
+fn give(group: &Group, file: &str) -> Outcome {
+    Ok(chown(group.dir().path().join(file), Some(USER), Some(USER))?)
+}
+
+fn keep(group: &Group, file: &str) -> Outcome {
+    Ok(chown(group.dir().path().join(file), Some(0), Some(0))?)
+}
+
+fn become_user() -> Result<(), Errno> {
+    let (user, group) = (Uid::from_raw(USER), Gid::from_raw(USER));
+    nix::unistd::setgroups(&[])?;
+    setresgid(group, group, group)?;
+    setresuid(user, user, user)
+}
+
+/// What `body` returns when the user runs it, in a group of its own.
+fn as_user<T>(lab: &Lab, body: impl FnOnce() -> T) -> Result<T, Stop>
+where
+    T: serde::Serialize + serde::de::DeserializeOwned,
+{
+    let home = lab.group("home")?;
+    let asked = home.spawn(|| become_user().ok().map(|()| body()))?;
+    asked.finish()?.ok_or_else(|| Stop::Broken("root may not become another user".to_owned()))
+}
+
+/// Runs `body` in a child that dies with its parent.
+fn fork(body: impl FnOnce()) -> Result<nix::unistd::Pid, Errno> {
+    // SAFETY: the caller has one thread.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Parent { child } => Ok(child),
+        nix::unistd::ForkResult::Child => {
+            let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+            body();
+            // SAFETY: ends the child without running what is its parent's.
+            unsafe { nix::libc::_exit(0) }
+        }
+    }
+}
+
+fn signal_of(status: nix::sys::wait::WaitStatus) -> Option<String> {
+    match status {
+        nix::sys::wait::WaitStatus::Signaled(_, signal, _) => Some(signal.to_string()),
+        _ => None,
+    }
+}
+
+fn write(mut file: File, pid: nix::unistd::Pid) -> Result<(), Errno> {
+    // In one write: kernfs takes it whole or not at all.
+    file.write(pid.to_string().as_bytes()).map(drop).map_err(|it| errno_of(&it))
+}
+
+fn is_in(group: &Group, process: &Process<impl Sized>) -> bool {
+    group.ids("cgroup.threads").is_ok_and(|it| it.contains(&process.pid().as_raw()))
+}
+
+/// What the kernel has promised to do; a refusal is a failed check.
+fn accepted<T>(lab: &Lab, answer: Result<T, Refusal>) -> Result<T, Stop> {
+    answer.map_err(|refusal| {
+        lab.interface("the answer to a remount with nsdelegate or with no option")
+            .answered::<()>(&Err(refusal.clone()))
+            .equals("ok", "cgroup-v2.rst, Mounting: nsdelegate can be \"modified through remount from the init namespace\"");
+        Stop::Refused(refusal)
+    })
+}
+
+fn answer<T>(answer: &Result<T, Refusal>) -> String {
+    text(answer.as_ref().map(drop).map_err(|it| it.errno))
+}
+
+fn text(answer: Result<(), Errno>) -> String {
+    answer.map_or_else(|errno| format!("{errno:?}"), |()| "ok".to_owned())
+}
+
+fn yes_or_no(it: bool) -> &'static str {
+    if it { "yes" } else { "no" }
 }

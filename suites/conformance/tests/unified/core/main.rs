@@ -7,6 +7,7 @@ mod delegation;
 mod freeze;
 mod kill;
 mod limits_on_groups;
+mod mount_options;
 mod mounting;
 mod namespace;
 mod populated;

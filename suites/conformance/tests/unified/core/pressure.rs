@@ -2,18 +2,28 @@
 //! `irq.pressure` (cgroup-v2.rst, "Core Interface Files").
 
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cgauge_lab::parse;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{cpu_time, now, pause};
 use nix::libc;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::Pid;
 
 const SWITCH: &str = "cgroup.pressure";
 const CPU: &str = "cpu.pressure";
 const SINCE: &str = "since 6.1";
-/// CPU time that each of two competing processes uses.
-const WORK: Duration = Duration::from_millis(10);
+/// How long two processes compete for one CPU.
+const RACE: Duration = Duration::from_millis(20);
+/// CPU time that a process uses while interrupts hit it.
+const WORK: Duration = Duration::from_millis(20);
+
+/// Microseconds that one of the two waits at least: all of [`RACE`] but the
+/// timer's slack of 50 us and the way from the timer to the run queue.
+const STALL: u64 = 19_000;
+const ONE_WAITS: &str = "two compete for one CPU for 20 ms, less 1 ms for the timer that starts both";
 
 /// A 0 in `cgroup.pressure` hides the group's pressure and stops its accounting; its ancestors and descendants go on.
 #[rstest]
@@ -42,7 +52,7 @@ fn pressure_is_switched_off_for_one_group_alone(lab: Lab, #[case] switches: [u64
             .file(CPU)
             .unit(Unit::Microseconds)
             .observed(before[nth])
-            .at_least(stall_at_least(), "one of two waits while the other uses its 10 ms, less what the last tick holds");
+            .at_least(STALL, ONE_WAITS);
     }
     for ((_, group), switch) in groups.into_iter().zip(switches) {
         group.set(SWITCH, switch)?;
@@ -75,7 +85,7 @@ fn pressure_is_switched_off_for_one_group_alone(lab: Lab, #[case] switches: [u64
             .unit(Unit::Microseconds)
             .observed(grown);
         if switches[nth] == 1 {
-            check.at_least(stall_at_least(), "the group is on: cgroup-v2.rst says that no ancestor's switch matters");
+            check.at_least(STALL, "the group is on, and no ancestor's switch matters: two compete for 20 ms");
         } else {
             check.equals(0, "the group was off meanwhile");
         }
@@ -97,7 +107,7 @@ fn pressure_goes_on_when_it_is_switched_on_again(lab: Lab) -> Outcome {
         .file(CPU)
         .unit(Unit::Microseconds)
         .observed(total(&group, CPU, "some")? - before)
-        .at_least(stall_at_least(), "one of two waits while the other uses its 10 ms, less what the last tick holds");
+        .at_least(STALL, ONE_WAITS);
     Ok(())
 }
 
@@ -191,21 +201,55 @@ fn irq_pressure_grows_with_interrupts(lab: Lab) -> Outcome {
     Ok(())
 }
 
-/// Two processes in `group` that each use the CPU for [`WORK`], and so hold
-/// each other up where there is one CPU.
+/// Lets two processes of `group` compete for one CPU for [`RACE`]: both sleep to
+/// the same moment and spin to the same moment.
 fn compete(group: &Group) -> Outcome {
-    let gate = Gate::new()?;
-    let run = || {
-        gate.pass();
-        spin_through(None);
+    let start = now() + Duration::from_millis(20);
+    let race = move || {
+        let mut first = CpuSet::new();
+        // There always is a first CPU.
+        let _ = first.set(0).and_then(|()| sched_setaffinity(Pid::from_raw(0), &first));
+        pause(start.saturating_sub(now()));
+        while now() < start + RACE {
+            std::hint::spin_loop();
+        }
     };
-    let processes = [group.spawn(run)?, group.spawn(run)?];
-    // Both wait at the gate, and none before it is opened for both.
-    pause(Duration::from_millis(10));
-    gate.open();
-    gate.open();
-    for process in processes {
-        process.finish()?;
+    let racers = [group.spawn(race)?, group.spawn(race)?];
+    for racer in racers {
+        racer.finish()?;
     }
     Ok(())
+}
+
+/// Uses the CPU for [`WORK`], with a timer that expires every `period` if there
+/// is one, and counts its signals.
+fn spin_through(period: Option<Duration>) -> u64 {
+    static SIGNALS: AtomicU64 = AtomicU64::new(0);
+    extern "C" fn count(_: libc::c_int) {
+        SIGNALS.fetch_add(1, Ordering::Relaxed);
+    }
+    let action = SigAction::new(SigHandler::Handler(count), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler touches an atomic alone.
+    let _ = unsafe { sigaction(Signal::SIGALRM, &action) };
+    let set = |period: Duration| {
+        let every = libc::timeval { tv_sec: 0, tv_usec: period.subsec_micros().into() };
+        let timer = libc::itimerval { it_interval: every, it_value: every };
+        // SAFETY: a plain structure that outlives the call.
+        unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, null_mut()) }
+    };
+    let began = cpu_time();
+    set(period.unwrap_or_default());
+    while cpu_time() - began < WORK {
+        std::hint::spin_loop();
+    }
+    set(Duration::ZERO);
+    SIGNALS.load(Ordering::Relaxed)
+}
+
+/// The total of a line of a pressure file, in microseconds.
+fn total(group: &Group, file: &str, line: &str) -> Result<u64, Stop> {
+    let text = group.get(file)?;
+    let lines = parse::nested_keyed(&text).map_err(|it| Stop::Broken(format!("{file}: {it}")))?;
+    let total = lines.get(line).and_then(|it| it.get("total")?.parse().ok());
+    total.ok_or_else(|| Stop::Broken(format!("{file} has no total in a line {line:?}: {text:?}")))
 }
