@@ -223,11 +223,15 @@ impl<'a> Open<'a> {
     }
 }
 
-/// The last lines of what the case printed and of the console.
+/// What the case printed last, and the console from where it tells of a
+/// disaster; the last of it, if it tells of none.
 fn evidence(output: &[String], console: &[String]) -> Vec<String> {
-    let last = |lines: &[String]| lines[lines.len().saturating_sub(EVIDENCE)..].to_vec();
-    let mut lines = last(output);
-    lines.extend(last(console).into_iter().map(|it| format!("console: {it}")));
+    const DISASTERS: [&str; 4] = ["Kernel panic", "BUG:", "Oops", "WARNING:"];
+    let last = |lines: &[String]| lines.len().saturating_sub(EVIDENCE);
+    let disaster = |line: &String| DISASTERS.iter().any(|it| line.contains(it));
+    let from = console.iter().position(disaster).unwrap_or_else(|| last(console));
+    let mut lines = output[last(output)..].to_vec();
+    lines.extend(console[from..].iter().take(EVIDENCE).map(|it| format!("console: {it}")));
     lines
 }
 

@@ -47,7 +47,6 @@ impl Journal {
         Ok(Self { directory: directory.to_path_buf(), state: Mutex::new(state) })
     }
 
-
     /// Writes an event.
     pub fn write(&self, event: &Event) -> Result<()> {
         let mut line = serde_json::to_vec(event)?;
@@ -108,6 +107,17 @@ impl Journal {
     }
 }
 
+impl Drop for Journal {
+    /// A run that never began leaves no directory that looks like one.
+    fn drop(&mut self) {
+        if self.lock().length == 0 {
+            let _ = fs::remove_file(self.directory.join(EVENTS_FILE));
+            let _ = fs::remove_dir(self.directory.join("console"));
+            let _ = fs::remove_dir(&self.directory);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +131,14 @@ mod tests {
         assert!(error.ends_with("holds a run already: name another directory, or remove it"), "{error}");
         let text = fs::read_to_string(folder.path().join(EVENTS_FILE)).unwrap();
         assert!(text.starts_with("{\"event\":\"run_end\"") && text.ends_with("}\n"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_never_began_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("run");
+        drop(Journal::create(&place).unwrap());
+        assert!(!place.exists());
     }
 
     #[test]
@@ -138,6 +156,7 @@ mod tests {
     fn a_console_never_leaves_the_run_directory() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::create(&folder.path().join("run")).unwrap();
+        journal.write(&Event::RunEnd(RunEnd::default())).unwrap();
         journal.console("../../escape", "case", &["line".to_owned()]);
         assert!(folder.path().join("run/console/..-..-escape.log").exists());
     }

@@ -64,12 +64,17 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
     let stop = stop_on_signals()?;
     let say = |line: &str| eprintln!("{line}");
     let tools = Tools::of_this_machine();
+    let cache = Cache::open(Cache::place(|it| std::env::var_os(it))?)?;
+    let mut kernels = Vec::new();
+    for spec in &specs {
+        let kernel = cgauge_provision::resolve(spec, &cache, &tools, &say);
+        kernels.push(kernel.map_err(|it| explain_kernel(it, flags.kernel.is_empty()))?);
+    }
     let qemu = cgauge_provision::find_or_install(&tools, &say)?;
     let suite_names: Vec<&str> = suites.iter().map(|it| it.name.as_str()).collect();
     let binaries = build::guest_binaries(workspace, &suite_names)?;
     let listed: Vec<_> = suites.iter().map(|suite| (*suite, cases_in(&binaries, &suite.name))).collect();
     let cases = plan::cases(&listed, &flags).map_err(usage)?;
-    let cache = Cache::open(Cache::place(|it| std::env::var_os(it))?)?;
     let work = work::Folder::new(&target.join("work"))?;
     let common = Common {
         qemu,
@@ -79,11 +84,6 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
         silence: flags.silence.0,
         stop: Arc::clone(&stop),
     };
-    let mut kernels = Vec::new();
-    for spec in &specs {
-        let kernel = cgauge_provision::resolve(spec, &cache, &tools, &say);
-        kernels.push(kernel.map_err(|it| explain_kernel(it, flags.kernel.is_empty()))?);
-    }
     let mut units = Vec::new();
     for configuration in &configurations {
         let kernel = kernels.iter().find(|it| it.spec.to_string() == configuration.kernel);

@@ -4,7 +4,9 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
+use cgauge_lab::kernel::Dir;
 use cgauge_lab::prelude::*;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -251,18 +253,18 @@ fn mount_from_inside_shows_the_root_of_the_namespace(lab: Lab) -> Outcome {
     ready.pass();
     let from_outside = mounted_root(&mounter.pid().to_string(), "from-inside");
     looked.open();
-    let seen = mounter.finish()?.map_err(Stop::Broken)?;
+    let (groups, seen_inode, from_inside) = mounter.finish()?.map_err(Stop::Broken)?;
 
     lab.hierarchy("the groups at the top of the mount")
         .covers([R158])
-        .observed(seen.groups.join(" "))
+        .observed(groups.join(" "))
         .equals("inner", "cgroup-v2.rst, Namespace: the mount has \"cgroupns root as the filesystem root\"");
     lab.hierarchy("whether its top is the very group that is the namespace's root")
         .covers([R158])
-        .observed(if seen.inode == inode { "yes" } else { "no" })
+        .observed(if seen_inode == inode { "yes" } else { "no" })
         .equals("yes", "one group has one inode, through whichever mount");
     for (what, observed, expected) in [
-        ("the root of the mount as mountinfo shows it inside", Some(seen.root), "/".to_owned()),
+        ("the root of the mount as mountinfo shows it inside", from_inside, "/".to_owned()),
         ("the root of the mount as mountinfo shows it outside", from_outside, format!("{base}/outer")),
     ] {
         lab.hierarchy(what)
@@ -359,21 +361,13 @@ fn become_nobody() -> Result<(), Errno> {
     set_dumpable(true)
 }
 
-/// What a mount of the hierarchy looks like.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Look {
-    groups: Vec<String>,
-    inode: u64,
-    root: String,
-}
-
-fn look(path: &std::path::Path) -> Result<Look, String> {
-    let dir = cgauge_lab::kernel::Dir::open(path).map_err(|it| it.to_string())?;
-    Ok(Look {
-        groups: dir.children().map_err(|it| it.to_string())?,
-        inode: std::fs::metadata(path).map_err(|it| it.to_string())?.ino(),
-        root: mounted_root("self", dir.name()).unwrap_or_default(),
-    })
+/// What a mount of the hierarchy looks like: the groups at its top, the inode
+/// of its top, and its root as `mountinfo` shows it.
+fn look(path: &Path) -> Result<(Vec<String>, u64, Option<String>), String> {
+    let dir = Dir::open(path).map_err(|it| it.to_string())?;
+    let groups = dir.children().map_err(|it| it.to_string())?;
+    let inode = std::fs::metadata(path).map_err(|it| it.to_string())?.ino();
+    Ok((groups, inode, mounted_root("self", dir.name())))
 }
 
 /// The fourth field of the line of `mountinfo` whose mount point ends in `name`.
