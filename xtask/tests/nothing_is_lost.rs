@@ -269,7 +269,7 @@ fn what_cannot_be_is_said_in_one_sentence() {
         (format!("run --kernel {}", file("text", b"#!/bin/sh\necho no kernel\n")), 2, "text"),
         (format!("run --kernel {}", file("half", &real[..real.len() / 2])), 2, "cut off"),
         (format!("run --kernel {}/none", folder.path().display()), 2, "none"),
-        ("run --kernel debian:6.13".to_owned(), 2, "did you mean debian:6.12"),
+        ("run --kernel debian:6.13".to_owned(), 2, "did you mean debian:6.1"),
         ("run pidz".to_owned(), 2, "did you mean pids"),
         ("run hostile --case hold_s".to_owned(), 2, "did you mean holds"),
         ("run --partition 3/2".to_owned(), 2, "3/2"),

@@ -11,8 +11,6 @@ use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-/// How long a load may take, or the kernel to end it.
-const PATIENCE: Duration = Duration::from_secs(5);
 const MIB: u64 = 1 << 20;
 const PAGE: usize = 4096;
 const HUGE: usize = 2 << 20;
