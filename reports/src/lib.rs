@@ -6,6 +6,7 @@
 //! of control characters when it is read, and escaped when it is written.
 
 pub mod charts;
+mod compare;
 mod describe;
 mod html;
 mod json;
@@ -22,6 +23,7 @@ mod text;
 mod units;
 mod verdict;
 
+pub use compare::{Comparison, Difference, compare};
 pub use names::rerun_command;
 pub use output::{Format, UnknownFormat, WriteError, render, write_into};
 pub use run::{CaseReport, Configuration, EVENTS_FILE, ReadError, Run};

@@ -29,7 +29,12 @@ pub enum Command {
     List(List),
     /// Write the reports of a run again, or of several runs as a matrix.
     Report(Report),
-    /// Show, fetch or remove kernels.
+    /// Show what changed from one run to another, record by record.
+    Compare(Compare),
+    /// Repeat a run, and some of its cases alone, and say whether any record
+    /// comes out different.
+    Repeat(Repeat),
+    /// Show or fetch kernels.
     Kernels(Kernels),
     /// Say what this machine can do, and what is missing for the rest.
     Doctor,
@@ -110,6 +115,29 @@ pub struct Report {
     /// Where to write. [default: the run's own directory, if it is one run]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// Flags of `compare`.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The run to start from: its directory or its events.jsonl.
+    pub base: PathBuf,
+    /// The run to look at.
+    pub new: PathBuf,
+}
+
+/// Flags of `repeat`.
+#[derive(Debug, Args)]
+pub struct Repeat {
+    /// Suites to run; all of them if none is named.
+    #[arg(value_name = "SUITE")]
+    pub suites: Vec<String>,
+    /// How many runs there are in all.
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub times: u32,
+    /// How many cases are run alone.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub alone: usize,
 }
 
 /// Flags of `kernels`.

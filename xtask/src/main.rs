@@ -2,6 +2,7 @@
 
 mod build;
 mod catalogue;
+mod compare;
 mod doctor;
 mod exit;
 mod flags;
@@ -37,6 +38,8 @@ fn obey(cli: &Cli) -> Result<Exit> {
         Command::Run(flags) => run::run(&workspace, flags),
         Command::List(flags) => list::list(&workspace, flags),
         Command::Report(flags) => report::report(flags),
+        Command::Compare(flags) => compare::compare_runs(flags),
+        Command::Repeat(flags) => compare::repeat(&workspace, flags),
         Command::Kernels(flags) => kernels::kernels(flags),
         Command::Doctor => doctor::doctor(),
         Command::Test(flags) => test::test(&workspace, flags),

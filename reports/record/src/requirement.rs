@@ -56,9 +56,18 @@ impl FromStr for Requirement {
     type Err = ParseRequirementError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::all()
-            .find(|it| it.to_string() == text)
-            .ok_or_else(|| ParseRequirementError(text.chars().take(40).collect()))
+        let parsed = || {
+            let (series, digits) = text.split_at_checked(1)?;
+            let (series, width, last) = match series {
+                "R" => (Series::R, 3, 185),
+                "S" => (Series::S, 2, 29),
+                _ => return None,
+            };
+            let all_digits = digits.len() == width && digits.bytes().all(|it| it.is_ascii_digit());
+            let number = digits.parse().ok().filter(|it| (1..=last).contains(it))?;
+            all_digits.then_some(Self(series, number))
+        };
+        parsed().ok_or_else(|| ParseRequirementError(text.chars().take(40).collect()))
     }
 }
 
@@ -130,7 +139,7 @@ mod tests {
         for it in Requirement::all() {
             assert_eq!(it.to_string().parse(), Ok(it));
         }
-        for text in ["", "R0", "R000", "R186", "S00", "S30", "R1320", "r132"] {
+        for text in ["", "R0", "R000", "R186", "S00", "S30", "R1320", "r132", "R+13", "é01"] {
             assert!(text.parse::<Requirement>().is_err(), "{text}");
         }
         assert_eq!(ids::R132.to_string(), "R132");
