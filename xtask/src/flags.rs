@@ -34,6 +34,8 @@ pub enum Command {
     /// Repeat a run, and some of its cases alone, and say whether any record
     /// comes out different.
     Repeat(Repeat),
+    /// Print one picture of a run as SVG.
+    Plot(Plot),
     /// Show or fetch kernels.
     Kernels(Kernels),
     /// Say what this machine can do, and what is missing for the rest.
@@ -124,6 +126,19 @@ pub struct Compare {
     pub base: PathBuf,
     /// The run to look at.
     pub new: PathBuf,
+}
+
+/// Flags of `plot`.
+#[derive(Debug, Args)]
+pub struct Plot {
+    /// The run: its directory or its events.jsonl.
+    pub run: PathBuf,
+    /// A part of the case's name.
+    #[arg(long, value_name = "SUBSTRING")]
+    pub case: String,
+    /// The name of the series or histogram.
+    #[arg(long, value_name = "NAME")]
+    pub metric: String,
 }
 
 /// Flags of `repeat`.

@@ -9,6 +9,7 @@ mod flags;
 mod kernels;
 mod list;
 mod plan;
+mod plot;
 mod prepare;
 mod report;
 mod run;
@@ -38,6 +39,7 @@ fn obey(cli: &Cli) -> Result<Exit> {
         Command::Run(flags) => run::run(&workspace, flags),
         Command::List(flags) => list::list(&workspace, flags),
         Command::Report(flags) => report::report(flags),
+        Command::Plot(flags) => plot::plot(flags),
         Command::Compare(flags) => compare::compare_runs(flags),
         Command::Repeat(flags) => compare::repeat(&workspace, flags),
         Command::Kernels(flags) => kernels::kernels(flags),

@@ -112,7 +112,7 @@ fn bug_7_memory_events_count_the_subtree_unless_local(
             .file("memory.events.local")
             .unit(Unit::Events)
             .observed(group.key("memory.events.local", "oom_kill")?)
-            .equals(expected, "cgroup-v2.rst, Memory: the fields of memory.events.local \"are local to the cgroup i.e. not hierarchical\" with either option");
+            .equals(expected, "cgroup-v2.rst, Memory: \"the fields in the file are local to the cgroup i.e. not hierarchical\", with the option and without");
     }
     Ok(())
 }
@@ -204,7 +204,7 @@ fn huge_pages_are_charged_at_use(lab: Lab, #[case] options: &str, #[case] page: 
         .file("memory.current")
         .unit(Unit::Bytes)
         .observed(group.number("memory.current")?)
-        .at_most(2 * MIB - 1, "cgroup-v2.rst, Mounting: \"this charge only happens when the page is used\"; less than one page of the pool");
+        .at_most(2 * MIB - 1, "cgroup-v2.rst, Mounting: \"It is only charged to a cgroup when it is actually used\"; less than one page of the pool");
 
     let (mapped, done) = (Gate::new()?, Gate::new()?);
     let steps: Vec<_> = (0..2).map(|_| Ok((Gate::new()?, Gate::new()?))).collect::<Result<_, Stop>>()?;
@@ -279,7 +279,7 @@ fn huge_page_above_the_limit_gives_sigbus(
             .covers([R007])
             .file("memory.max")
             .observed(end)
-            .equals(expected, "cgroup-v2.rst, Mounting, memory_hugetlb_accounting: \"failing to charge\" a huge page \"results in SIGBUS\"");
+            .equals(expected, "cgroup-v2.rst, Mounting, memory_hugetlb_accounting: \"Failure to charge a HugeTLB folio to the memory controller results in SIGBUS\"");
     }
     lab.accounting("OOM kills")
         .covers([R007])

@@ -56,8 +56,9 @@ fn path_is_relative_to_the_root_of_the_reader(lab: Lab) -> Outcome {
 fn path_outside_the_namespace_climbs(lab: Lab) -> Outcome {
     let outer = lab.group("outer")?;
     let (inner, beside) = (outer.make("inner")?, outer.make("beside")?);
-    let far = lab.group("far")?.make("deep")?;
-    let sleepers = [outer.sleeper()?, beside.sleeper()?, far.sleeper()?];
+    let far = lab.group("far")?;
+    let deep = far.make("deep")?;
+    let sleepers = [outer.sleeper()?, beside.sleeper()?, deep.sleeper()?];
     let own_pid = nix::unistd::getpid();
     let seen = inner
         .spawn(|| {
