@@ -60,13 +60,17 @@ pub(crate) fn sentence(check: &Check) -> String {
     )
 }
 
-/// The line of a case's output that says most: a panic's message, else the last.
+/// The line of a case's output that says most: a panic's message, the error that
+/// the case returned, else the last.
 pub(crate) fn last_words(output: &[String]) -> Option<&str> {
+    let spoken = |it: &&String| !it.trim().is_empty();
     let panic = output.iter().rposition(|it| it.contains("panicked at"));
-    let message = panic
-        .and_then(|at| output.get(at + 1))
-        .filter(|it| !it.trim().is_empty());
+    let message = panic.and_then(|at| output.get(at + 1)).filter(spoken);
+    // libtest prints it behind the case's name, on the same line.
+    let returned = || output.iter().rev().find_map(|it| Some(it.split_once("Error: ")?.1));
     message
-        .or_else(|| output.iter().rfind(|it| !it.trim().is_empty()))
-        .map(|it| it.trim())
+        .map(String::as_str)
+        .or_else(returned)
+        .or_else(|| output.iter().rfind(spoken).map(String::as_str))
+        .map(str::trim)
 }

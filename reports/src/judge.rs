@@ -437,6 +437,17 @@ mod tests {
     }
 
     #[test]
+    fn an_error_repeats_what_the_case_returned() {
+        let output = ["test limit::holds ... Error: mkdir a: EPERM", "FAILED", "test result: FAILED"];
+        let ending = Ending {
+            output: output.map(str::to_owned).to_vec(),
+            ..exit(101)
+        };
+        let it = judge(&[], None, &Finish::Ended(ending));
+        assert!(it.reason.ends_with(": mkdir a: EPERM"), "{}", it.reason);
+    }
+
+    #[test]
     fn a_skip_needs_only_that_nothing_went_wrong() {
         assert_eq!(outcome(&[], Some("no file"), exit(0)), Outcome::Skip);
         assert_eq!(outcome(&[held()], Some("no file"), exit(0)), Outcome::Skip);

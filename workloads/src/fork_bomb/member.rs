@@ -182,8 +182,11 @@ impl<'a> Bomb<'a> {
     pub(super) fn attack(&self, generation: u32, quota: u64, made: &mut dyn FnMut(Pid)) -> Who {
         let mut children = 0;
         let mut stack = self.stack_for(generation + 1);
-        while children < quota && self.shared.take_attempt() == Attempt::Granted {
-            match self.spawn(generation, stack) {
+        while children < quota
+            && let Some(top) = stack
+            && self.shared.take_attempt() == Attempt::Granted
+        {
+            match self.spawn(generation, top) {
                 Ok(Side::Child) => return Who::Newborn,
                 Ok(Side::Parent(pid)) => {
                     children += 1;
@@ -201,9 +204,11 @@ impl<'a> Bomb<'a> {
         Who::Same
     }
 
-    fn stack_for(&self, generation: u32) -> *mut u8 {
+    /// The top of a stack for a child of this generation, null if it needs none;
+    /// `None` when the stacks are used up, and with them the bomb's room.
+    fn stack_for(&self, generation: u32) -> Option<*mut u8> {
         match (&self.stacks, self.child) {
-            (None, _) => std::ptr::null_mut(),
+            (None, _) => Some(std::ptr::null_mut()),
             (Some(stacks), Child::Shares) => stacks.next(),
             (Some(stacks), Child::Borrows) => stacks.nth(generation as usize),
             (Some(stacks), _) => stacks.nth(0),
@@ -343,16 +348,30 @@ impl Stacks {
     }
 
     /// The top of a stack that nobody was given before.
-    fn next(&self) -> *mut u8 {
+    fn next(&self) -> Option<*mut u8> {
         self.nth(self.taken.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The top of the stack with this number.
-    fn nth(&self, number: usize) -> *mut u8 {
+    fn nth(&self, number: usize) -> Option<*mut u8> {
         let end = (number + 1) * STACK_BYTES;
-        debug_assert!(end <= self.memory.bytes(), "a bomb outgrew its stacks");
-        // SAFETY: within the mapping, which has a stack for every task that the
-        // bomb can have.
-        unsafe { self.memory.start().as_ptr().add(end) }
+        // SAFETY: not beyond the end of the mapping.
+        (end <= self.memory.bytes()).then(|| unsafe { self.memory.start().as_ptr().add(end) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_do_not_overlap_and_run_out() {
+        let stacks = Stacks::new(3).unwrap();
+        let tops: Vec<usize> = std::iter::from_fn(|| stacks.next())
+            .map(|it| it as usize)
+            .collect();
+        let start = stacks.memory.start().as_ptr() as usize;
+        assert_eq!(tops, [1, 2, 3].map(|n| start + n * STACK_BYTES));
+        assert_eq!(stacks.nth(3), None);
     }
 }

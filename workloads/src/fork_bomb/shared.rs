@@ -146,11 +146,11 @@ impl Shared {
         });
     }
 
-    /// How many tasks there can ever be at once.
+    /// How many tasks there are to be at once at most. Those who fork at the
+    /// same moment may see the same last place, so a few more can be.
     pub(super) fn most_alive(&self) -> usize {
         let room = u64::try_from(self.header().room.load(Ordering::Relaxed)).unwrap_or(0);
         let most = self.header().forks.load(Ordering::Relaxed).min(room);
-        // Tasks on several CPUs may see the same last place.
         usize::try_from(most).unwrap_or(0)
     }
 

@@ -1,8 +1,8 @@
 //! Conventions that hold for the files of all controllers (cgroup-v2.rst,
 //! "Resource Distribution Models", "Format" and "Conventions").
 
-use cgauge_lab::prelude::*;
 use cgauge_lab::kernel::Refusal;
+use cgauge_lab::prelude::*;
 
 /// A weight is 100 unless set, takes 1 to 10000, and nothing else.
 #[rstest]
@@ -72,7 +72,7 @@ fn limits_and_protections_take_a_number_and_max(
         .covers([R045])
         .file(file)
         .observed(group.line(file)?)
-        .equals(at_first, "cgroup-v2.rst, Resource Distribution Models: limits default \"to max, which is noop\", protections \"to 0, which is noop\"");
+        .equals(at_first, "cgroup-v2.rst, Resource Distribution Models: the default of a limit is max and that of a protection 0, \"which is noop\"");
     for (written, expected) in [(number, number), ("max", max), ("0", "0"), (number, number)] {
         // No bandwidth at all is no limit that the CPU controller has.
         if (file, written) == ("cpu.max", "0") {
@@ -142,7 +142,7 @@ fn default_may_be_written_in_two_ways(lab: Lab) -> Outcome {
         .covers([R047])
         .file("io.weight")
         .answered(&group.try_set("io.weight", "default"))
-        .equals("EINVAL", "kernel/block/blk-iocost.c, ioc_weight_write: there is no number in it");
+        .equals("EINVAL", "block/blk-iocost.c, ioc_weight_write: there is no number in it");
     Ok(())
 }
 

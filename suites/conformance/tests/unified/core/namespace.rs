@@ -46,7 +46,7 @@ fn path_is_relative_to_the_root_of_the_reader(lab: Lab) -> Outcome {
             .covers([R154])
             .file("/proc/PID/cgroup")
             .observed(observed)
-            .equals(expected, "cgroup-v2.rst, Namespace: the path \"is relative to the cgroup namespace root\" of the process that reads");
+            .equals(expected, "cgroup-v2.rst, Namespace: the path is \"relative to the cgroup namespace root of the caller\"");
     }
     Ok(())
 }

@@ -12,12 +12,12 @@ const BEYOND: u64 = 32;
 
 /// A fork bomb stops at the limit with EAGAIN, to the last task, while the rest of the machine forks on.
 ///
-/// No chain of 1024: a fork costs the more the longer the line of its ancestors
-/// is whose pages it shares, which makes half a minute for the whole.
+/// No chain of 512: a fork costs the more the longer the line of its ancestors
+/// is whose pages it shares, which makes many seconds for the whole.
 #[rstest]
 #[case(Order::BreadthFirst, 8)]
 #[case(Order::BreadthFirst, 64)]
-#[case(Order::BreadthFirst, 1024)]
+#[case(Order::BreadthFirst, 512)]
 #[case(Order::DepthFirst, 8)]
 #[case(Order::DepthFirst, 64)]
 fn fork_bomb_stops_at_the_limit(

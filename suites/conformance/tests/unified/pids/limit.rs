@@ -270,6 +270,7 @@ fn limit_reads_back_what_it_took(lab: Lab) -> Outcome {
 fn fork_and_reap() -> String {
     // SAFETY: the caller has one thread, and the child only ends.
     match unsafe { nix::unistd::fork() } {
+        // SAFETY: ends the child without running what belongs to its parent.
         Ok(nix::unistd::ForkResult::Child) => unsafe { nix::libc::_exit(0) },
         Ok(nix::unistd::ForkResult::Parent { child }) => {
             let _ = nix::sys::wait::waitpid(child, None);
