@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 busybox=${BUSYBOX:-$(command -v busybox)}
 kernel=${KERNEL:-${XDG_CACHE_HOME:-$HOME/.cache}/cgauge/kernels/debian-6.12/vmlinuz}
-RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --profile guest \
+RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" cargo build --quiet --profile guest \
     --target x86_64-unknown-linux-gnu -p cgauge-workloads
 
 root=$(mktemp -d)

@@ -33,7 +33,9 @@ fn freezing_and_thawing_are_each_told_once(
     #[values(0, 1, 16)] processes: u64,
 ) -> Outcome {
     let group = lab.group("group")?;
-    let held: Vec<_> = (0..processes).map(|_| group.sleeper()).collect::<Result<_, _>>()?;
+    let held: Vec<_> = (0..processes)
+        .map(|_| group.sleeper())
+        .collect::<Result<_, _>>()?;
     pause(QUIET);
     let mut watch = Watch::new(&group, EVENTS, mechanism)?;
 
@@ -51,7 +53,10 @@ fn freezing_and_thawing_are_each_told_once(
             .covers([R054])
             .file(EVENTS)
             .observed(last)
-            .equals(format!("populated {populated}, frozen {written}"), "freezing leaves the processes where they are");
+            .equals(
+                format!("populated {populated}, frozen {written}"),
+                "freezing leaves the processes where they are",
+            );
     }
     drop(held);
     Ok(())
@@ -68,7 +73,11 @@ fn freezing_is_inherited(lab: Lab) -> Outcome {
     let state = |what: &str, expected: &str, reason: &str| -> Outcome {
         let frozen = groups.map(|it| it.key(EVENTS, "frozen").map(|it| it.to_string()));
         let frozen = frozen.into_iter().collect::<Result<Vec<_>, _>>()?.join(" ");
-        lab.hierarchy(what).covers([R054]).file(EVENTS).observed(frozen).equals(expected, reason);
+        lab.hierarchy(what)
+            .covers([R054])
+            .file(EVENTS)
+            .observed(frozen)
+            .equals(expected, reason);
         Ok(())
     };
     pause(QUIET);
@@ -86,7 +95,11 @@ fn freezing_is_inherited(lab: Lab) -> Outcome {
             .observed(told(watch)?.0)
             .equals(1, ONCE);
     }
-    state("frozen in top, middle, leaf once top was frozen", "1 1 1", "all groups below are frozen, too")?;
+    state(
+        "frozen in top, middle, leaf once top was frozen",
+        "1 1 1",
+        "all groups below are frozen, too",
+    )?;
     lab.interface("the setting of the leaf while it is frozen by top")
         .covers([R054])
         .file(FREEZE)
@@ -94,14 +107,26 @@ fn freezing_is_inherited(lab: Lab) -> Outcome {
         .equals("0\n", "the file shows the group's own setting");
     leaf.set(FREEZE, 0)?;
     pause(QUIET);
-    state("frozen in top, middle, leaf after a 0 in the leaf", "1 1 1", "an ancestor's setting holds")?;
+    state(
+        "frozen in top, middle, leaf after a 0 in the leaf",
+        "1 1 1",
+        "an ancestor's setting holds",
+    )?;
     leaf.set(FREEZE, 1)?;
     top.set(FREEZE, 0)?;
     pause(QUIET);
-    state("frozen in top, middle, leaf once the leaf alone is set", "0 0 1", "a group's own setting holds for it alone")?;
+    state(
+        "frozen in top, middle, leaf once the leaf alone is set",
+        "0 0 1",
+        "a group's own setting holds for it alone",
+    )?;
     leaf.set(FREEZE, 0)?;
     pause(QUIET);
-    state("frozen in top, middle, leaf once nothing is set", "0 0 0", "nothing freezes them")?;
+    state(
+        "frozen in top, middle, leaf once nothing is set",
+        "0 0 0",
+        "nothing freezes them",
+    )?;
     Ok(())
 }
 
@@ -118,7 +143,10 @@ fn tree_of_a_frozen_group_can_be_changed(lab: Lab) -> Outcome {
     lab.hierarchy("the answer to a new group inside")
         .covers([R054])
         .answered(&made)
-        .equals("ok", "cgroup-v2.rst, cgroup.freeze: the state is no hindrance to making groups");
+        .equals(
+            "ok",
+            "cgroup-v2.rst, cgroup.freeze: the state is no hindrance to making groups",
+        );
     let Ok(new) = made else { return Ok(()) };
     lab.hierarchy("frozen in the new group")
         .covers([R054])
@@ -130,7 +158,10 @@ fn tree_of_a_frozen_group_can_be_changed(lab: Lab) -> Outcome {
     lab.enforcement("whether a process born in it ended while it is frozen")
         .covers([R054, R057])
         .observed(yes(born.ended_within(QUIET)?))
-        .equals("no", "a process that starts in a frozen group stops before it runs");
+        .equals(
+            "no",
+            "a process that starts in a frozen group stops before it runs",
+        );
     group.set(FREEZE, 0)?;
     lab.enforcement("whether it ended once thawed")
         .covers([R054, R057])
@@ -143,13 +174,19 @@ fn tree_of_a_frozen_group_can_be_changed(lab: Lab) -> Outcome {
     lab.hierarchy("whether an empty group inside can be removed")
         .covers([R054])
         .happened(removed)
-        .equals("yes", "cgroup-v2.rst, cgroup.freeze: a frozen group without processes can be removed");
+        .equals(
+            "yes",
+            "cgroup-v2.rst, cgroup.freeze: a frozen group without processes can be removed",
+        );
     Ok(())
 }
 
 /// A frozen process uses no CPU time, by the group's counter and by the process's own clock.
 #[rstest]
-fn frozen_process_uses_no_cpu_time(lab: Lab, #[values("group", "ancestor")] frozen: &str) -> Outcome {
+fn frozen_process_uses_no_cpu_time(
+    lab: Lab,
+    #[values("group", "ancestor")] frozen: &str,
+) -> Outcome {
     let ancestor = lab.group("ancestor")?;
     ancestor.enable("cpu")?;
     let group = ancestor.make("group")?;
@@ -162,7 +199,11 @@ fn frozen_process_uses_no_cpu_time(lab: Lab, #[values("group", "ancestor")] froz
     let used = || -> Result<[u64; 3], Stop> {
         let own = cpu_time_of(&process)?;
         let nanoseconds = u64::try_from(own.as_nanos()).unwrap_or(u64::MAX);
-        Ok([group.key("cpu.stat", "usage_usec")?, ancestor.key("cpu.stat", "usage_usec")?, nanoseconds])
+        Ok([
+            group.key("cpu.stat", "usage_usec")?,
+            ancestor.key("cpu.stat", "usage_usec")?,
+            nanoseconds,
+        ])
     };
     let run = || -> Outcome {
         switch.set(FREEZE, 0)?;
@@ -190,13 +231,18 @@ fn frozen_process_uses_no_cpu_time(lab: Lab, #[values("group", "ancestor")] froz
             .file(file)
             .unit(unit)
             .observed(after[nth] - before[nth])
-            .equals(0, "cgroup-v2.rst, cgroup.freeze: its processes do not run until it is thawed");
-        lab.accounting(&format!("CPU time used in 10 ms between two freezes, {what}"))
-            .covers([R055])
-            .file(file)
-            .unit(unit)
-            .observed(thawed[nth] - after[nth])
-            .at_least(1, "the process never sleeps, so it runs when it may");
+            .equals(
+                0,
+                "cgroup-v2.rst, cgroup.freeze: its processes do not run until it is thawed",
+            );
+        lab.accounting(&format!(
+            "CPU time used in 10 ms between two freezes, {what}"
+        ))
+        .covers([R055])
+        .file(file)
+        .unit(unit)
+        .observed(thawed[nth] - after[nth])
+        .at_least(1, "the process never sleeps, so it runs when it may");
     }
     Ok(())
 }
@@ -218,12 +264,18 @@ fn fatal_signal_kills_a_frozen_process(
         .covers([R056])
         .file(FREEZE)
         .observed(yes(ended))
-        .equals("yes", "cgroup-v2.rst, cgroup.freeze: a fatal signal kills, and the process has no handler");
+        .equals(
+            "yes",
+            "cgroup-v2.rst, cgroup.freeze: a fatal signal kills, and the process has no handler",
+        );
     if ended {
         lab.enforcement("how it ended")
             .covers([R056])
             .observed(format!("{:?}", process.wait()?))
-            .equals(format!("{:?}", Exit::Signal(signal)), "this signal killed it");
+            .equals(
+                format!("{:?}", Exit::Signal(signal)),
+                "this signal killed it",
+            );
     }
     lab.enforcement("whether the process beside it ended")
         .covers([R056])
@@ -248,7 +300,11 @@ fn handled_signal_waits_for_the_thaw(lab: Lab) -> Outcome {
     let group = lab.group("group")?;
     let ready = Gate::new()?;
     let mut process: Process = group.spawn(|| {
-        let action = SigAction::new(SigHandler::Handler(leave), SaFlags::empty(), SigSet::empty());
+        let action = SigAction::new(
+            SigHandler::Handler(leave),
+            SaFlags::empty(),
+            SigSet::empty(),
+        );
         // SAFETY: the handler calls nothing but _exit.
         if unsafe { sigaction(Signal::SIGHUP, &action) }.is_ok() {
             ready.open();
@@ -271,7 +327,11 @@ fn handled_signal_waits_for_the_thaw(lab: Lab) -> Outcome {
     lab.enforcement("how the process ended once thawed")
         .covers([R056])
         .file(FREEZE)
-        .observed(if process.ended_within(PATIENCE)? { format!("{:?}", process.wait()?) } else { "not at all".to_owned() })
+        .observed(if process.ended_within(PATIENCE)? {
+            format!("{:?}", process.wait()?)
+        } else {
+            "not at all".to_owned()
+        })
         .equals("Code(7)", "the handler ends it");
     Ok(())
 }
@@ -279,7 +339,11 @@ fn handled_signal_waits_for_the_thaw(lab: Lab) -> Outcome {
 /// A process that is moved into a frozen group stops, and one that is moved out goes on.
 #[rstest]
 fn moving_in_stops_and_moving_out_resumes(lab: Lab) -> Outcome {
-    let (free, frozen, other) = (lab.group("free")?, lab.group("frozen")?, lab.group("other")?);
+    let (free, frozen, other) = (
+        lab.group("free")?,
+        lab.group("frozen")?,
+        lab.group("other")?,
+    );
     let process: Process = free.spawn(|| {
         loop {
             pause(Duration::from_millis(1));
@@ -294,21 +358,55 @@ fn moving_in_stops_and_moving_out_resumes(lab: Lab) -> Outcome {
         pause(QUIET);
         let before = cpu_time_of(&process)?;
         pause(QUIET);
-        let runs = if cpu_time_of(&process)? > before { "runs" } else { "stands still" };
-        lab.enforcement(&format!("the process {what}")).covers([R057]).file(FREEZE).observed(runs).equals(state, reason);
-        let events = [&free, &frozen, &other].map(|it| it.key(EVENTS, "frozen").map(|it| it.to_string()));
-        lab.interface(&format!("frozen in the free and the two frozen groups, the process {what}"))
+        let runs = if cpu_time_of(&process)? > before {
+            "runs"
+        } else {
+            "stands still"
+        };
+        lab.enforcement(&format!("the process {what}"))
             .covers([R057])
-            .file(EVENTS)
-            .observed(events.into_iter().collect::<Result<Vec<_>, _>>()?.join(" "))
-            .equals("0 1 1", "no process of a frozen group runs, and the free one is not frozen");
+            .file(FREEZE)
+            .observed(runs)
+            .equals(state, reason);
+        let events =
+            [&free, &frozen, &other].map(|it| it.key(EVENTS, "frozen").map(|it| it.to_string()));
+        lab.interface(&format!(
+            "frozen in the free and the two frozen groups, the process {what}"
+        ))
+        .covers([R057])
+        .file(EVENTS)
+        .observed(events.into_iter().collect::<Result<Vec<_>, _>>()?.join(" "))
+        .equals(
+            "0 1 1",
+            "no process of a frozen group runs, and the free one is not frozen",
+        );
         Ok(())
     };
 
-    moved("before it was moved", &free, "runs", "its group is not frozen")?;
-    moved("moved in", &frozen, "stands still", "cgroup-v2.rst, cgroup.freeze: a process that is moved in stops")?;
-    moved("moved to another frozen group", &other, "stands still", "that is frozen, too")?;
-    moved("moved out", &free, "runs", "cgroup-v2.rst, cgroup.freeze: a process that is moved out goes on")?;
+    moved(
+        "before it was moved",
+        &free,
+        "runs",
+        "its group is not frozen",
+    )?;
+    moved(
+        "moved in",
+        &frozen,
+        "stands still",
+        "cgroup-v2.rst, cgroup.freeze: a process that is moved in stops",
+    )?;
+    moved(
+        "moved to another frozen group",
+        &other,
+        "stands still",
+        "that is frozen, too",
+    )?;
+    moved(
+        "moved out",
+        &free,
+        "runs",
+        "cgroup-v2.rst, cgroup.freeze: a process that is moved out goes on",
+    )?;
     Ok(())
 }
 
@@ -321,7 +419,12 @@ fn moving_in_stops_and_moving_out_resumes(lab: Lab) -> Outcome {
 #[case::word("frozen", "EINVAL", "0\n")]
 #[case::with_a_tail("1 1", "EINVAL", "0\n")]
 #[case::fraction("0.5", "EINVAL", "0\n")]
-fn freeze_takes_0_and_1_alone(lab: Lab, #[case] written: &str, #[case] answer: &str, #[case] shown: &str) -> Outcome {
+fn freeze_takes_0_and_1_alone(
+    lab: Lab,
+    #[case] written: &str,
+    #[case] answer: &str,
+    #[case] shown: &str,
+) -> Outcome {
     let group = lab.group("group")?;
     lab.interface("the setting of a new group")
         .covers([R058])
@@ -332,7 +435,10 @@ fn freeze_takes_0_and_1_alone(lab: Lab, #[case] written: &str, #[case] answer: &
         .covers([R058])
         .file(FREEZE)
         .answered(&group.try_set(FREEZE, written))
-        .equals(answer, "cgroup_freeze_write(): EINVAL for what is no number, ERANGE for any but 0 and 1");
+        .equals(
+            answer,
+            "cgroup_freeze_write(): EINVAL for what is no number, ERANGE for any but 0 and 1",
+        );
     lab.interface("the setting afterwards")
         .covers([R058])
         .file(FREEZE)
@@ -346,7 +452,9 @@ fn freeze_takes_0_and_1_alone(lab: Lab, #[case] written: &str, #[case] answer: &
 fn freezing_takes_its_time(lab: Lab, #[values(1, 16, 64)] processes: u64) -> Outcome {
     const ROUNDS: usize = 20;
     let group = lab.group("group")?;
-    let held: Vec<_> = (0..processes).map(|_| group.sleeper()).collect::<Result<_, _>>()?;
+    let held: Vec<_> = (0..processes)
+        .map(|_| group.sleeper())
+        .collect::<Result<_, _>>()?;
     pause(QUIET);
     let mut watch = Watch::new(&group, EVENTS, Mechanism::Poll)?;
     let mut change = |written: u64| -> Result<Option<Duration>, Stop> {
@@ -354,7 +462,9 @@ fn freezing_takes_its_time(lab: Lab, #[values(1, 16, 64)] processes: u64) -> Out
         pause(Duration::from_millis(20));
         let began = now();
         group.set(FREEZE, written)?;
-        Ok(watch.until(&format!("frozen {written}"), PATIENCE)?.map(|(wake, _)| wake.at - began))
+        Ok(watch
+            .until(&format!("frozen {written}"), PATIENCE)?
+            .map(|(wake, _)| wake.at - began))
     };
 
     let (mut freezing, mut thawing) = (Vec::new(), Vec::new());
@@ -368,7 +478,10 @@ fn freezing_takes_its_time(lab: Lab, #[values(1, 16, 64)] processes: u64) -> Out
             .file(EVENTS)
             .unit(Unit::Count)
             .observed(times.len())
-            .equals(ROUNDS, "cgroup-v2.rst, cgroup.freeze: a notification follows when it is done");
+            .equals(
+                ROUNDS,
+                "cgroup-v2.rst, cgroup.freeze: a notification follows when it is done",
+            );
         lab.latencies(&format!("from the write to the watcher: {what}"), times);
     }
     drop(held);
@@ -382,17 +495,31 @@ fn fork_bomb_freezes_as_a_whole(lab: Lab, #[values(8, 32)] limit: u64) -> Outcom
     group.set("pids.max", limit)?;
     let bomb = group.spawn(run_away)?;
     let used = || group.key("cpu.stat", "usage_usec");
-    let full = wait_until(PATIENCE, || group.number("pids.current").is_ok_and(|it| it == limit));
-    full.ok_or_else(|| Stop::Broken(format!("a fork bomb did not grow to {limit} processes in {PATIENCE:?}")))?;
+    let full = wait_until(PATIENCE, || {
+        group.number("pids.current").is_ok_and(|it| it == limit)
+    });
+    full.ok_or_else(|| {
+        Stop::Broken(format!(
+            "a fork bomb did not grow to {limit} processes in {PATIENCE:?}"
+        ))
+    })?;
     group.set(FREEZE, 1)?;
-    let frozen = wait_until(PATIENCE, || group.key(EVENTS, "frozen").is_ok_and(|it| it == 1));
+    let frozen = wait_until(PATIENCE, || {
+        group.key(EVENTS, "frozen").is_ok_and(|it| it == 1)
+    });
 
     lab.enforcement("whether the bomb froze")
         .covers([R054])
         .file(EVENTS)
         .happened(frozen)
-        .equals("yes", "a process that is born while its group freezes is frozen before it runs");
-    lab.latencies("from the write to frozen, while the bomb forks", &frozen.into_iter().collect::<Vec<_>>());
+        .equals(
+            "yes",
+            "a process that is born while its group freezes is frozen before it runs",
+        );
+    lab.latencies(
+        "from the write to frozen, while the bomb forks",
+        &frozen.into_iter().collect::<Vec<_>>(),
+    );
     let (before, members) = (used()?, group.ids("cgroup.procs")?);
     pause(Duration::from_secs(1));
     lab.accounting("CPU time of the frozen bomb in a second")
@@ -407,7 +534,9 @@ fn fork_bomb_freezes_as_a_whole(lab: Lab, #[values(8, 32)] limit: u64) -> Outcom
         .observed(yes(group.ids("cgroup.procs")? == members))
         .equals("yes", "no process of it forks or ends");
     group.set(FREEZE, 0)?;
-    let changed = wait_until(PATIENCE, || group.ids("cgroup.procs").is_ok_and(|it| it != members));
+    let changed = wait_until(PATIENCE, || {
+        group.ids("cgroup.procs").is_ok_and(|it| it != members)
+    });
     lab.hierarchy("whether the members change once it was thawed")
         .covers([R054])
         .file("cgroup.procs")
@@ -438,7 +567,10 @@ fn uninterruptible_sleep_holds_frozen_back(lab: Lab) -> Outcome {
         .file(EVENTS)
         .unit(Unit::Count)
         .observed(group.key(EVENTS, "frozen")?)
-        .equals(0, "cgroup-v2.rst, cgroup.freeze: frozen turns 1 when the action is complete");
+        .equals(
+            0,
+            "cgroup-v2.rst, cgroup.freeze: frozen turns 1 when the action is complete",
+        );
     stuck.release()?;
     let (count, last) = told(&mut watch)?;
     lab.notification("notifications once it was woken")
@@ -466,7 +598,13 @@ fn threaded_domain_waits_for_its_children(lab: Lab) -> Outcome {
     domain.set(FREEZE, 1)?;
     pause(QUIET);
 
-    for (what, group) in [("frozen in the child with a process that sleeps uninterruptibly", &child), ("frozen in its threaded domain", &domain)] {
+    for (what, group) in [
+        (
+            "frozen in the child with a process that sleeps uninterruptibly",
+            &child,
+        ),
+        ("frozen in its threaded domain", &domain),
+    ] {
         lab.hierarchy(what)
             .covers([R054])
             .file(EVENTS)
@@ -476,7 +614,10 @@ fn threaded_domain_waits_for_its_children(lab: Lab) -> Outcome {
     }
     stuck.release()?;
     pause(QUIET);
-    for (what, group) in [("frozen in the child once its process was woken", &child), ("frozen in its threaded domain then", &domain)] {
+    for (what, group) in [
+        ("frozen in the child once its process was woken", &child),
+        ("frozen in its threaded domain then", &domain),
+    ] {
         lab.hierarchy(what)
             .covers([R054])
             .file(EVENTS)
@@ -489,9 +630,16 @@ fn threaded_domain_waits_for_its_children(lab: Lab) -> Outcome {
 
 /// A process that waits for the child that it vforked counts as frozen, wherever the child is.
 #[rstest]
-fn parent_of_a_vforked_child_counts_as_frozen(lab: Lab, #[values("group", "outside")] child_in: &str) -> Outcome {
+fn parent_of_a_vforked_child_counts_as_frozen(
+    lab: Lab,
+    #[values("group", "outside")] child_in: &str,
+) -> Outcome {
     let (group, outside) = (lab.group("group")?, lab.group("outside")?);
-    let born_in = if child_in == "group" { &group } else { &outside };
+    let born_in = if child_in == "group" {
+        &group
+    } else {
+        &outside
+    };
     let parent: Process = group.spawn(|| {
         // SAFETY: the process has one thread, and without CLONE_VM the child has
         // its own memory.
@@ -517,7 +665,10 @@ fn parent_of_a_vforked_child_counts_as_frozen(lab: Lab, #[values("group", "outsi
             .covers([R054])
             .file(EVENTS)
             .observed(last)
-            .equals(format!("populated 1, frozen {written}"), "wait_for_vfork_done() waits as a frozen process does");
+            .equals(
+                format!("populated 1, frozen {written}"),
+                "wait_for_vfork_done() waits as a frozen process does",
+            );
     }
     Ok(())
 }
@@ -532,7 +683,8 @@ struct Stuck {
 
 impl Stuck {
     fn new(group: &Group, outside: &Group) -> Result<Self, Stop> {
-        let (reading, writing) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(Stop::broken("make a pipe"))?;
+        let (reading, writing) =
+            nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(Stop::broken("make a pipe"))?;
         nix::unistd::write(&writing, &[0; 4096]).map_err(Stop::broken("fill a pipe"))?;
         let (mut socket, drain) = UnixStream::pair()?;
         socket.set_nonblocking(true)?;
@@ -554,7 +706,11 @@ impl Stuck {
             }
         })?;
         await_state(&sleeper, "D")?;
-        Ok(Self { sleeper, _holder: holder, drain })
+        Ok(Self {
+            sleeper,
+            _holder: holder,
+            drain,
+        })
     }
 
     /// Lets the holder send, so that it gives the lock up.
@@ -564,21 +720,38 @@ impl Stuck {
             let empty = std::iter::repeat_with(|| (&self.drain).read(&mut [0; 65536]))
                 .find_map(Result::err)
                 .is_some_and(|it| it.kind() == ErrorKind::WouldBlock);
-            empty && self.sleeper.status("State").is_ok_and(|it| it.is_some_and(|it| !it.starts_with('D')))
+            empty
+                && self
+                    .sleeper
+                    .status("State")
+                    .is_ok_and(|it| it.is_some_and(|it| !it.starts_with('D')))
         });
-        woken.map(|_| ()).ok_or_else(|| Stop::Broken("a process got no lock that was given up".to_owned()))
+        woken
+            .map(|_| ())
+            .ok_or_else(|| Stop::Broken("a process got no lock that was given up".to_owned()))
     }
 }
 
 fn await_state(process: &Process, state: &str) -> Outcome {
-    let reached =
-        wait_until(PATIENCE, || process.status("State").is_ok_and(|it| it.is_some_and(|it| it.starts_with(state))));
-    reached.map(|_| ()).ok_or_else(|| Stop::Broken(format!("a process did not come to state {state} in {PATIENCE:?}")))
+    let reached = wait_until(PATIENCE, || {
+        process
+            .status("State")
+            .is_ok_and(|it| it.is_some_and(|it| it.starts_with(state)))
+    });
+    reached.map(|_| ()).ok_or_else(|| {
+        Stop::Broken(format!(
+            "a process did not come to state {state} in {PATIENCE:?}"
+        ))
+    })
 }
 
 fn await_frozen(group: &Group) -> Outcome {
-    let frozen = wait_until(PATIENCE, || group.key(EVENTS, "frozen").is_ok_and(|it| it == 1));
-    frozen.map(|_| ()).ok_or_else(|| Stop::Broken(format!("a group did not freeze in {PATIENCE:?}")))
+    let frozen = wait_until(PATIENCE, || {
+        group.key(EVENTS, "frozen").is_ok_and(|it| it == 1)
+    });
+    frozen
+        .map(|_| ())
+        .ok_or_else(|| Stop::Broken(format!("a group did not freeze in {PATIENCE:?}")))
 }
 
 /// How many notifications come until none does for a while, and what the
@@ -588,15 +761,19 @@ fn told(watch: &mut Watch) -> Result<(u32, String), Stop> {
     while let Some(wake) = watch.next(QUIET)? {
         count += 1;
         let keys = parse::flat_keyed(&wake.text).map_err(|it| Stop::Broken(it.to_string()))?;
-        let shown = ["populated", "frozen"].map(|key| format!("{key} {}", keys.get(key).copied().unwrap_or(u64::MAX)));
+        let shown = ["populated", "frozen"]
+            .map(|key| format!("{key} {}", keys.get(key).copied().unwrap_or(u64::MAX)));
         last = shown.join(", ");
     }
     Ok((count, last))
 }
 
 fn cpu_time_of<T>(process: &Process<T>) -> Result<Duration, Stop> {
-    let clock: ClockId = clock_getcpuclockid(process.pid()).map_err(Stop::broken("find a process's clock"))?;
-    clock_gettime(clock).map(Duration::from).map_err(Stop::broken("read a process's clock"))
+    let clock: ClockId =
+        clock_getcpuclockid(process.pid()).map_err(Stop::broken("find a process's clock"))?;
+    clock_gettime(clock)
+        .map(Duration::from)
+        .map_err(Stop::broken("read a process's clock"))
 }
 
 fn yes(it: bool) -> &'static str {

@@ -46,14 +46,22 @@ fn kill_ends_the_subtree_and_nothing_else(lab: Lab) -> Outcome {
 
     middle.set(KILL, 1)?;
     for (which, mut process) in inside {
-        let end = if process.ended_within(PATIENCE)? { format!("{:?}", process.wait()?) } else { "none".to_owned() };
+        let end = if process.ended_within(PATIENCE)? {
+            format!("{:?}", process.wait()?)
+        } else {
+            "none".to_owned()
+        };
         lab.enforcement(&format!("the end of a process {which}"))
             .covers([R059])
             .file(KILL)
             .observed(end)
             .equals(format!("{:?}", Exit::Signal(Signal::SIGKILL)), SUBTREE);
     }
-    let emptied = wait_until(PATIENCE, || middle.key("cgroup.events", "populated").is_ok_and(|it| it == 0));
+    let emptied = wait_until(PATIENCE, || {
+        middle
+            .key("cgroup.events", "populated")
+            .is_ok_and(|it| it == 0)
+    });
     lab.enforcement("whether the group is empty then")
         .covers([R059])
         .file("cgroup.events")
@@ -72,7 +80,10 @@ fn kill_ends_the_subtree_and_nothing_else(lab: Lab) -> Outcome {
         .file(KILL)
         .unit(Unit::Count)
         .observed(later.finish()?)
-        .equals(7, "the kill is an act, not a state: cgroup_post_fork() compares kill_seq");
+        .equals(
+            7,
+            "the kill is an act, not a state: cgroup_post_fork() compares kill_seq",
+        );
     Ok(())
 }
 
@@ -89,14 +100,20 @@ fn kill_ends_a_fork_bomb(lab: Lab, #[values(8, 32)] limit: u64) -> Outcome {
     let (mut full, mut survivors) = (0, 0);
     for round in 0..ROUNDS {
         let _bombs = [left.spawn(run_away)?, right.spawn(run_away)?];
-        let filled = wait_until(PATIENCE, || top.number("pids.current").is_ok_and(|it| it == limit));
+        let filled = wait_until(PATIENCE, || {
+            top.number("pids.current").is_ok_and(|it| it == limit)
+        });
         full += u64::from(filled.is_some());
         // Each round meets the bomb at another moment.
         pause(Duration::from_micros(700) * round);
         let mut watch = Watch::new(&top, "cgroup.events", Mechanism::Poll)?;
         let began = now();
         top.set(KILL, 1)?;
-        times.extend(watch.until("populated 0", PATIENCE)?.map(|(wake, _)| wake.at - began));
+        times.extend(
+            watch
+                .until("populated 0", PATIENCE)?
+                .map(|(wake, _)| wake.at - began),
+        );
         pause(Duration::from_millis(20));
         survivors += left.ids("cgroup.procs")?.len() + right.ids("cgroup.procs")?.len();
         if survivors > 0 {
@@ -114,14 +131,23 @@ fn kill_ends_a_fork_bomb(lab: Lab, #[values(8, 32)] limit: u64) -> Outcome {
         .file(KILL)
         .unit(Unit::Count)
         .observed(times.len())
-        .equals(ROUNDS, "cgroup-v2.rst, cgroup.kill: concurrent forks are dealt with");
+        .equals(
+            ROUNDS,
+            "cgroup-v2.rst, cgroup.kill: concurrent forks are dealt with",
+        );
     lab.enforcement("processes left 20 ms later, over all rounds")
         .covers([R059])
         .file("cgroup.procs")
         .unit(Unit::Processes)
         .observed(survivors)
-        .equals(0, "cgroup-v2.rst, cgroup.kill: concurrent forks are dealt with");
-    lab.latencies("from cgroup.kill to the watcher of populated 0: a fork bomb", &times);
+        .equals(
+            0,
+            "cgroup-v2.rst, cgroup.kill: concurrent forks are dealt with",
+        );
+    lab.latencies(
+        "from cgroup.kill to the watcher of populated 0: a fork bomb",
+        &times,
+    );
     Ok(())
 }
 
@@ -133,13 +159,19 @@ fn killing_takes_its_time(lab: Lab, #[values(1, 16, 64)] processes: u64) -> Outc
     let group = lab.group("group")?;
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
-        let held: Vec<_> = (0..processes).map(|_| group.sleeper()).collect::<Result<_, _>>()?;
+        let held: Vec<_> = (0..processes)
+            .map(|_| group.sleeper())
+            .collect::<Result<_, _>>()?;
         // Or the kernel would hold the notification back.
         pause(Duration::from_millis(20));
         let mut watch = Watch::new(&group, "cgroup.events", Mechanism::Poll)?;
         let began = now();
         group.set(KILL, 1)?;
-        times.extend(watch.until("populated 0", PATIENCE)?.map(|(wake, _)| wake.at - began));
+        times.extend(
+            watch
+                .until("populated 0", PATIENCE)?
+                .map(|(wake, _)| wake.at - began),
+        );
         drop(held);
     }
     lab.notification("rounds in which the group was told to be empty")
@@ -159,21 +191,37 @@ fn kill_ends_frozen_processes(lab: Lab) -> Outcome {
     let group = lab.group("group")?;
     let held = [group.sleeper()?, group.sleeper()?];
     group.set("cgroup.freeze", 1)?;
-    if wait_until(PATIENCE, || group.key("cgroup.events", "frozen").is_ok_and(|it| it == 1)).is_none() {
-        return Err(Stop::Broken(format!("a group did not freeze in {PATIENCE:?}")));
+    if wait_until(PATIENCE, || {
+        group.key("cgroup.events", "frozen").is_ok_and(|it| it == 1)
+    })
+    .is_none()
+    {
+        return Err(Stop::Broken(format!(
+            "a group did not freeze in {PATIENCE:?}"
+        )));
     }
 
     group.set(KILL, 1)?;
     for mut process in held {
-        let end = if process.ended_within(PATIENCE)? { format!("{:?}", process.wait()?) } else { "none".to_owned() };
+        let end = if process.ended_within(PATIENCE)? {
+            format!("{:?}", process.wait()?)
+        } else {
+            "none".to_owned()
+        };
         lab.enforcement("the end of a frozen process")
             .covers([R056, R059])
             .file(KILL)
             .observed(end)
-            .equals(format!("{:?}", Exit::Signal(Signal::SIGKILL)), "cgroup-v2.rst, cgroup.freeze: a fatal signal kills");
+            .equals(
+                format!("{:?}", Exit::Signal(Signal::SIGKILL)),
+                "cgroup-v2.rst, cgroup.freeze: a fatal signal kills",
+            );
     }
-    let settled =
-        wait_until(PATIENCE, || group.try_get("cgroup.events").is_ok_and(|it| it == "populated 0\nfrozen 1\n"));
+    let settled = wait_until(PATIENCE, || {
+        group
+            .try_get("cgroup.events")
+            .is_ok_and(|it| it == "populated 0\nfrozen 1\n")
+    });
     lab.interface("whether the group ends empty and frozen")
         .covers([R056, R059])
         .file("cgroup.events")
@@ -190,7 +238,12 @@ fn kill_ends_frozen_processes(lab: Lab) -> Outcome {
 #[case::negative("-1", "ERANGE", "no")]
 #[case::word("kill", "EINVAL", "no")]
 #[case::with_a_tail("1 1", "EINVAL", "no")]
-fn kill_takes_1_alone(lab: Lab, #[case] written: &str, #[case] answer: &str, #[case] ends: &str) -> Outcome {
+fn kill_takes_1_alone(
+    lab: Lab,
+    #[case] written: &str,
+    #[case] answer: &str,
+    #[case] ends: &str,
+) -> Outcome {
     lab.needs_file(KILL, SINCE)?;
     let group = lab.group("group")?;
     let process = group.sleeper()?;
@@ -198,7 +251,10 @@ fn kill_takes_1_alone(lab: Lab, #[case] written: &str, #[case] answer: &str, #[c
         .covers([R058])
         .file(KILL)
         .answered(&group.try_set(KILL, written))
-        .equals(answer, "cgroup_kill_write(): EINVAL for what is no number, ERANGE for any but 1");
+        .equals(
+            answer,
+            "cgroup_kill_write(): EINVAL for what is no number, ERANGE for any but 1",
+        );
     lab.enforcement("whether a process of the group ended")
         .covers([R058])
         .file(KILL)
@@ -213,18 +269,25 @@ fn kill_is_write_only(lab: Lab) -> Outcome {
     lab.needs_file(KILL, SINCE)?;
     let group = lab.group("group")?;
     let process = group.sleeper()?;
-    let attributes = fstatat(group.dir(), KILL, nix::fcntl::AtFlags::empty()).map_err(Stop::broken("stat cgroup.kill"))?;
+    let attributes = fstatat(group.dir(), KILL, nix::fcntl::AtFlags::empty())
+        .map_err(Stop::broken("stat cgroup.kill"))?;
 
     lab.interface("the permissions of the file")
         .covers([R058])
         .file(KILL)
         .observed(format!("{:03o}", attributes.st_mode & 0o777))
-        .equals("200", "cgroup_file_mode(): a file without a way to show itself is for its owner to write");
+        .equals(
+            "200",
+            "cgroup_file_mode(): a file without a way to show itself is for its owner to write",
+        );
     lab.interface("the answer to reading as root")
         .covers([R058])
         .file(KILL)
         .answered(&group.try_get(KILL))
-        .equals("EINVAL", "cgroup_seqfile_show(): the file has nothing to show");
+        .equals(
+            "EINVAL",
+            "cgroup_seqfile_show(): the file has nothing to show",
+        );
     lab.enforcement("whether a process of the group ended")
         .covers([R058])
         .file(KILL)
@@ -240,7 +303,10 @@ fn threaded_group_cannot_be_killed(lab: Lab) -> Outcome {
     let domain = lab.group("domain")?;
     let threaded = domain.make("threaded")?;
     threaded.set("cgroup.type", "threaded")?;
-    let processes = [("the domain", domain.sleeper()?), ("the threaded group", threaded.sleeper()?)];
+    let processes = [
+        ("the domain", domain.sleeper()?),
+        ("the threaded group", threaded.sleeper()?),
+    ];
 
     lab.interface("the answer to a kill of the threaded group")
         .covers([R060])
@@ -260,11 +326,13 @@ fn threaded_group_cannot_be_killed(lab: Lab) -> Outcome {
         .answered(&domain.try_set(KILL, 1))
         .equals("ok", "a threaded domain has whole processes");
     for (place, process) in &processes {
-        lab.enforcement(&format!("whether the process in {place} ended when the domain was killed"))
-            .covers([R059, R060])
-            .file(KILL)
-            .observed(yes(process.ended_within(PATIENCE)?))
-            .equals("yes", SUBTREE);
+        lab.enforcement(&format!(
+            "whether the process in {place} ended when the domain was killed"
+        ))
+        .covers([R059, R060])
+        .file(KILL)
+        .observed(yes(process.ended_within(PATIENCE)?))
+        .equals("yes", SUBTREE);
     }
     Ok(())
 }

@@ -24,7 +24,8 @@ const WORK: Duration = Duration::from_millis(20);
 /// Microseconds that one of the two waits at least: all of [`RACE`] but the
 /// timer's slack of 50 us and the way from the timer to the run queue.
 const STALL: u64 = 19_000;
-const ONE_WAITS: &str = "two compete for one CPU for 20 ms, less 1 ms for the timer that starts both";
+const ONE_WAITS: &str =
+    "two compete for one CPU for 20 ms, less 1 ms for the timer that starts both";
 
 /// A 0 in `cgroup.pressure` hides the group's pressure and stops its accounting; its ancestors and descendants go on.
 #[rstest]
@@ -48,12 +49,14 @@ fn pressure_is_switched_off_for_one_group_alone(lab: Lab, #[case] switches: [u64
             .observed(group.get(SWITCH)?)
             .equals("1\n", "cgroup-v2.rst, cgroup.pressure: the default");
         before[nth] = total(group, CPU, "some")?;
-        lab.accounting(&format!("stall in {role} while two processes of the leaf compete"))
-            .covers([R061])
-            .file(CPU)
-            .unit(Unit::Microseconds)
-            .observed(before[nth])
-            .at_least(STALL, ONE_WAITS);
+        lab.accounting(&format!(
+            "stall in {role} while two processes of the leaf compete"
+        ))
+        .covers([R061])
+        .file(CPU)
+        .unit(Unit::Microseconds)
+        .observed(before[nth])
+        .at_least(STALL, ONE_WAITS);
     }
     for ((_, group), switch) in groups.into_iter().zip(switches) {
         group.set(SWITCH, switch)?;
@@ -86,7 +89,10 @@ fn pressure_is_switched_off_for_one_group_alone(lab: Lab, #[case] switches: [u64
             .unit(Unit::Microseconds)
             .observed(grown);
         if switches[nth] == 1 {
-            check.at_least(STALL, "the group is on, and no ancestor's switch matters: two compete for 20 ms");
+            check.at_least(
+                STALL,
+                "the group is on, and no ancestor's switch matters: two compete for 20 ms",
+            );
         } else {
             check.equals(0, "the group was off meanwhile");
         }
@@ -123,7 +129,10 @@ fn switch_is_not_inherited_by_a_new_group(lab: Lab) -> Outcome {
         .covers([R061])
         .file(SWITCH)
         .observed(child.get(SWITCH)?)
-        .equals("1\n", "cgroup-v2.rst, cgroup.pressure: it is not hierarchical");
+        .equals(
+            "1\n",
+            "cgroup-v2.rst, cgroup.pressure: it is not hierarchical",
+        );
     lab.interface("the answer to reading its pressure")
         .covers([R061])
         .file(CPU)
@@ -139,14 +148,22 @@ fn switch_is_not_inherited_by_a_new_group(lab: Lab) -> Outcome {
 #[case::two("2", "ERANGE", "1\n")]
 #[case::negative("-1", "ERANGE", "1\n")]
 #[case::word("off", "EINVAL", "1\n")]
-fn pressure_takes_0_and_1_alone(lab: Lab, #[case] written: &str, #[case] answer: &str, #[case] shown: &str) -> Outcome {
+fn pressure_takes_0_and_1_alone(
+    lab: Lab,
+    #[case] written: &str,
+    #[case] answer: &str,
+    #[case] shown: &str,
+) -> Outcome {
     lab.needs_file(SWITCH, SINCE)?;
     let group = lab.group("group")?;
     lab.interface("the answer to the value")
         .covers([R061])
         .file(SWITCH)
         .answered(&group.try_set(SWITCH, written))
-        .equals(answer, "cgroup_pressure_write(): EINVAL for what is no number, ERANGE for any but 0 and 1");
+        .equals(
+            answer,
+            "cgroup_pressure_write(): EINVAL for what is no number, ERANGE for any but 0 and 1",
+        );
     lab.interface("the switch afterwards")
         .covers([R061])
         .file(SWITCH)
@@ -176,13 +193,40 @@ fn irq_pressure_grows_with_interrupts(lab: Lab) -> Outcome {
     let (quiet, none) = work(&spared, None)?;
     let (loaded, expiries) = work(&hit, Some(Duration::from_micros(100)))?;
     let (lighter, fewer) = work(&hit, Some(Duration::from_micros(400)))?;
-    lab.value("timer expiries at one in 100 us", Unit::Events, expiries, Neither);
-    lab.value("timer expiries at one in 400 us", Unit::Events, fewer, Neither);
-    lab.value("interrupt stall at one in 100 us", Unit::Microseconds, loaded, Neither);
-    lab.value("interrupt stall at one in 400 us", Unit::Microseconds, lighter, Neither);
-    lab.value("interrupt stall with the tick alone", Unit::Microseconds, quiet, Neither);
+    lab.value(
+        "timer expiries at one in 100 us",
+        Unit::Events,
+        expiries,
+        Neither,
+    );
+    lab.value(
+        "timer expiries at one in 400 us",
+        Unit::Events,
+        fewer,
+        Neither,
+    );
+    lab.value(
+        "interrupt stall at one in 100 us",
+        Unit::Microseconds,
+        loaded,
+        Neither,
+    );
+    lab.value(
+        "interrupt stall at one in 400 us",
+        Unit::Microseconds,
+        lighter,
+        Neither,
+    );
+    lab.value(
+        "interrupt stall with the tick alone",
+        Unit::Microseconds,
+        quiet,
+        Neither,
+    );
     if none > 0 || fewer >= expiries {
-        return Err(Stop::Broken(format!("the timer expired {none}, {fewer} and {expiries} times")));
+        return Err(Stop::Broken(format!(
+            "the timer expired {none}, {fewer} and {expiries} times"
+        )));
     }
 
     lab.accounting("stall by interrupts, one in 400 us, over that of the tick alone")
@@ -190,19 +234,27 @@ fn irq_pressure_grows_with_interrupts(lab: Lab) -> Outcome {
         .file("irq.pressure")
         .unit(Unit::Microseconds)
         .observed(lighter.saturating_sub(quiet))
-        .at_least(1, "every expiry of the timer is an interrupt more in the same CPU time");
+        .at_least(
+            1,
+            "every expiry of the timer is an interrupt more in the same CPU time",
+        );
     lab.accounting("stall by interrupts, one in 100 us, over that of one in 400 us")
         .covers([R062])
         .file("irq.pressure")
         .unit(Unit::Microseconds)
         .observed(loaded.saturating_sub(lighter))
         .at_least(1, "four times as many interrupts in the same CPU time");
-    lab.accounting("stall by interrupts in the parent, over that of its children together")
+    let children = stall(&hit)? + stall(&spared)?;
+    lab.accounting("stall by interrupts in the parent of both")
         .covers([R062])
         .file("irq.pressure")
         .unit(Unit::Microseconds)
-        .observed(stall(&parent)?.saturating_sub(stall(&hit)? + stall(&spared)?))
-        .at_most(2, "psi_account_irqtime() charges a group and all above it; each total is rounded down to 1 us");
+        .observed(stall(&parent)?)
+        .between(
+            children,
+            children + 2,
+            "psi_account_irqtime() charges a group and all above it; the two totals added here are each rounded down to 1 us",
+        );
     Ok(())
 }
 
@@ -213,7 +265,9 @@ fn compete(group: &Group) -> Outcome {
     let race = move || {
         let mut first = CpuSet::new();
         // There always is a first CPU.
-        let _ = first.set(0).and_then(|()| sched_setaffinity(Pid::from_raw(0), &first));
+        let _ = first
+            .set(0)
+            .and_then(|()| sched_setaffinity(Pid::from_raw(0), &first));
         pause(start.saturating_sub(now()));
         while now() < start + RACE {
             std::hint::spin_loop();
@@ -228,7 +282,8 @@ fn compete(group: &Group) -> Outcome {
 
 /// Whether timers expire between two ticks, too.
 fn timers_are_exact() -> bool {
-    clock_getres(ClockId::CLOCK_MONOTONIC).is_ok_and(|it| Duration::from(it) == Duration::from_nanos(1))
+    clock_getres(ClockId::CLOCK_MONOTONIC)
+        .is_ok_and(|it| Duration::from(it) == Duration::from_nanos(1))
 }
 
 /// Uses the CPU for [`WORK`], with a timer that expires every `period` if there
@@ -238,12 +293,22 @@ fn spin_through(period: Option<Duration>) -> u64 {
     extern "C" fn count(_: libc::c_int) {
         SIGNALS.fetch_add(1, Ordering::Relaxed);
     }
-    let action = SigAction::new(SigHandler::Handler(count), SaFlags::SA_RESTART, SigSet::empty());
+    let action = SigAction::new(
+        SigHandler::Handler(count),
+        SaFlags::SA_RESTART,
+        SigSet::empty(),
+    );
     // SAFETY: the handler touches an atomic alone.
     let _ = unsafe { sigaction(Signal::SIGALRM, &action) };
     let set = |period: Duration| {
-        let every = libc::timeval { tv_sec: 0, tv_usec: period.subsec_micros().into() };
-        let timer = libc::itimerval { it_interval: every, it_value: every };
+        let every = libc::timeval {
+            tv_sec: 0,
+            tv_usec: period.subsec_micros().into(),
+        };
+        let timer = libc::itimerval {
+            it_interval: every,
+            it_value: every,
+        };
         // SAFETY: a plain structure that outlives the call.
         unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, null_mut()) }
     };

@@ -30,7 +30,11 @@ fn descendants_are_those_that_can_be_seen(lab: Lab) -> Outcome {
     let right = top.make("right")?;
     let below = left.make("below")?;
     let deepest = below.make("deepest")?;
-    shown("groups below top with two children and two below one", &top, 4)?;
+    shown(
+        "groups below top with two children and two below one",
+        &top,
+        4,
+    )?;
     shown("groups below the child with two", &left, 2)?;
     shown("groups below the child with none", &right, 0)?;
     drop(deepest);
@@ -56,18 +60,27 @@ fn dying_group_is_gone_once_it_is_let_go(lab: Lab, #[values(1, 8)] count: u64) -
         lab.hierarchy("whether a group that holds only a zombie can be removed")
             .covers([R052])
             .happened(removed)
-            .equals("yes", "cgroup-v2.rst: a group with nothing but zombies counts as empty");
+            .equals(
+                "yes",
+                "cgroup-v2.rst: a group with nothing but zombies counts as empty",
+            );
     }
     // Whatever else holds a removed group for a moment is done by then.
     pause(Duration::from_millis(200));
 
-    for (what, group) in [("dying groups below the parent", &parent), ("dying groups below its parent", &top)] {
+    for (what, group) in [
+        ("dying groups below the parent", &parent),
+        ("dying groups below its parent", &top),
+    ] {
         lab.accounting(what)
             .covers([R052])
             .file("cgroup.stat")
             .unit(Unit::Groups)
             .observed(stat(group, "nr_dying_descendants")?)
-            .equals(count, "each unreaped process holds the group that it ended in");
+            .equals(
+                count,
+                "each unreaped process holds the group that it ended in",
+            );
     }
     lab.accounting("descendants of the parent")
         .covers([R051, R052])
@@ -79,13 +92,21 @@ fn dying_group_is_gone_once_it_is_let_go(lab: Lab, #[values(1, 8)] count: u64) -
     for mut zombie in zombies {
         zombie.wait()?;
     }
-    let gone = wait_until(PATIENCE, || stat(&top, "nr_dying_descendants").is_ok_and(|it| it == 0));
+    let gone = wait_until(PATIENCE, || {
+        stat(&top, "nr_dying_descendants").is_ok_and(|it| it == 0)
+    });
     lab.accounting("whether the dying groups were gone once the zombies were reaped")
         .covers([R052])
         .file("cgroup.stat")
         .happened(gone)
-        .equals("yes", "nothing holds them, and a removed group is freed after RCU grace periods");
-    lab.latencies("from the last reaping to nr_dying_descendants 0", &gone.into_iter().collect::<Vec<_>>());
+        .equals(
+            "yes",
+            "nothing holds them, and a removed group is freed after RCU grace periods",
+        );
+    lab.latencies(
+        "from the last reaping to nr_dying_descendants 0",
+        &gone.into_iter().collect::<Vec<_>>(),
+    );
     lab.accounting("dying groups below the parent in the end")
         .covers([R052])
         .file("cgroup.stat")
@@ -119,18 +140,53 @@ fn controllers_are_counted_where_they_are_enabled(
 
     let with = top.make("with")?;
     let without = top.make("without")?;
-    shown("groups that have the controller: top, whose parent enables it", &top, 1, "itself alone: it enables nothing for its children")?;
-    shown("groups that have it: a child without it", &with, 0, "its parent does not enable it")?;
+    shown(
+        "groups that have the controller: top, whose parent enables it",
+        &top,
+        1,
+        "itself alone: it enables nothing for its children",
+    )?;
+    shown(
+        "groups that have it: a child without it",
+        &with,
+        0,
+        "its parent does not enable it",
+    )?;
     top.enable(controller)?;
-    shown("groups that have it: top with two children", &top, 3, "itself and both children")?;
+    shown(
+        "groups that have it: top with two children",
+        &top,
+        3,
+        "itself and both children",
+    )?;
     with.enable(controller)?;
     let below = with.make("below")?;
     let _beyond = without.make("beyond")?;
-    shown("groups that have it: top with one grandchild that has it, one that has not", &top, 4, "itself, both children, one grandchild")?;
-    shown("groups that have it: the child with a grandchild that has it", &with, 2, "itself and its child")?;
-    shown("groups that have it: the child with a grandchild that has it not", &without, 1, "itself")?;
+    shown(
+        "groups that have it: top with one grandchild that has it, one that has not",
+        &top,
+        4,
+        "itself, both children, one grandchild",
+    )?;
+    shown(
+        "groups that have it: the child with a grandchild that has it",
+        &with,
+        2,
+        "itself and its child",
+    )?;
+    shown(
+        "groups that have it: the child with a grandchild that has it not",
+        &without,
+        1,
+        "itself",
+    )?;
     drop(below);
-    shown("groups that have it: top once the grandchild was removed", &top, 3, "itself and both children")?;
+    shown(
+        "groups that have it: top once the grandchild was removed",
+        &top,
+        3,
+        "itself and both children",
+    )?;
     Ok(())
 }
 
@@ -142,7 +198,9 @@ fn dying_controllers_are_counted_until_they_are_gone(
 ) -> Outcome {
     let top = lab.group("top")?;
     if !counts(&top)?.contains_key("nr_dying_subsys_pids") {
-        return Err(lab.skip("cgroup.stat of this kernel has no nr_dying_subsys_… keys (since 6.12)"));
+        return Err(
+            lab.skip("cgroup.stat of this kernel has no nr_dying_subsys_… keys (since 6.12)")
+        );
     }
     top.enable("pids")?;
     let (first, second) = (top.make("first")?, top.make("second")?);
@@ -158,26 +216,56 @@ fn dying_controllers_are_counted_until_they_are_gone(
     // A group's part of a controller stays as long as a process that was its own.
     let zombies = [zombie(&first)?, zombie(&second)?];
 
-    shown("living parts before", "nr_subsys_pids", 3, "top and both children")?;
-    shown("dying parts before", "nr_dying_subsys_pids", 0, "nothing was removed")?;
+    shown(
+        "living parts before",
+        "nr_subsys_pids",
+        3,
+        "top and both children",
+    )?;
+    shown(
+        "dying parts before",
+        "nr_dying_subsys_pids",
+        0,
+        "nothing was removed",
+    )?;
     if how == "removed" {
         for group in [&first, &second] {
             if wait_until(PATIENCE, || group.try_remove().is_ok()).is_none() {
-                return Err(Stop::Broken("a group that holds only a zombie cannot be removed".to_owned()));
+                return Err(Stop::Broken(
+                    "a group that holds only a zombie cannot be removed".to_owned(),
+                ));
             }
         }
     } else {
         top.set("cgroup.subtree_control", "-pids")?;
     }
-    shown("living parts at once after", "nr_subsys_pids", 1, "top alone: kill_css() counts at once")?;
-    shown("dying parts at once after", "nr_dying_subsys_pids", 2, "those of both children, alive before")?;
+    shown(
+        "living parts at once after",
+        "nr_subsys_pids",
+        1,
+        "top alone: kill_css() counts at once",
+    )?;
+    shown(
+        "dying parts at once after",
+        "nr_dying_subsys_pids",
+        2,
+        "those of both children, alive before",
+    )?;
     // What nothing holds is gone by then.
     pause(Duration::from_millis(200));
-    shown("dying parts while the zombies are there", "nr_dying_subsys_pids", 2, "each unreaped process holds one")?;
+    shown(
+        "dying parts while the zombies are there",
+        "nr_dying_subsys_pids",
+        2,
+        "each unreaped process holds one",
+    )?;
     for mut zombie in zombies {
         zombie.wait()?;
     }
-    let gone = wait_until(PATIENCE, || top.key("cgroup.stat", "nr_dying_subsys_pids").is_ok_and(|it| it == 0));
+    let gone = wait_until(PATIENCE, || {
+        top.key("cgroup.stat", "nr_dying_subsys_pids")
+            .is_ok_and(|it| it == 0)
+    });
     lab.accounting("whether the dying parts were gone in the end")
         .covers([R053])
         .file("cgroup.stat")
@@ -196,5 +284,7 @@ fn zombie(group: &Group) -> Result<Process, Stop> {
     if process.ended_within(PATIENCE)? {
         return Ok(process);
     }
-    Err(Stop::Broken("a process that does nothing did not end".to_owned()))
+    Err(Stop::Broken(
+        "a process that does nothing did not end".to_owned(),
+    ))
 }

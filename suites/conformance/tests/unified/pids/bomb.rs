@@ -15,11 +15,11 @@ const BEYOND: u64 = 32;
 /// No chain of 512: a fork costs the more the longer the line of its ancestors
 /// is whose pages it shares, which makes many seconds for the whole.
 #[rstest]
-#[case(Order::BreadthFirst, 8)]
-#[case(Order::BreadthFirst, 64)]
-#[case(Order::BreadthFirst, 512)]
-#[case(Order::DepthFirst, 8)]
-#[case(Order::DepthFirst, 64)]
+#[case::wide_8(Order::BreadthFirst, 8)]
+#[case::wide_64(Order::BreadthFirst, 64)]
+#[case::wide_512(Order::BreadthFirst, 512)]
+#[case::deep_8(Order::DepthFirst, 8)]
+#[case::deep_64(Order::DepthFirst, 64)]
 fn fork_bomb_stops_at_the_limit(
     lab: Lab,
     #[case] order: Order,
@@ -119,13 +119,13 @@ fn one_write_ends_a_fork_bomb(
             .covers([S13])
             .file("cgroup.kill")
             .happened(emptied)
-            .equals("yes", "cgroup-v2.rst, cgroup.kill: \"all processes in the cgroup tree are killed\"");
+            .equals("yes", "cgroup-v2.rst, cgroup.kill: \"all processes located in the affected cgroup tree will be killed via SIGKILL\"");
         latencies.extend(emptied);
         lab.enforcement("how the process that set the bomb off ended")
             .covers([S13])
             .file("cgroup.kill")
             .observed(format!("{:?}", bomb.process().wait()?))
-            .equals("Signal(SIGKILL)", "cgroup-v2.rst, cgroup.kill: \"all processes … are killed via SIGKILL\"");
+            .equals("Signal(SIGKILL)", "cgroup-v2.rst, cgroup.kill: \"all processes located in the affected cgroup tree will be killed via SIGKILL\"");
         // Members whose parents died with them are for PID 1 to reap.
         let reaped = wait_until(PATIENCE, || bounded.try_get("pids.current").is_ok_and(|it| it == "0\n"));
         lab.accounting(&format!("whether nothing is counted once all of bomb {round} are reaped"))

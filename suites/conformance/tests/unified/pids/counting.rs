@@ -65,12 +65,8 @@ fn threads_count(lab: Lab, #[values(1, 3, 16)] threads: u64) -> Outcome {
         .file("pids.max")
         .unit(Unit::Errno)
         .observed(last)
-        .equals("EAGAIN", "cgroup-v2.rst, PID: clone() \"returns -EAGAIN\" above the limit");
+        .equals("EAGAIN", "cgroup-v2.rst, PID: clone() too is to \"return -EAGAIN\" above the limit");
     Ok(())
-}
-
-fn errno_of(error: Option<std::io::Error>) -> String {
-    error.map_or("ok".to_owned(), |it| format!("{:?}", cgauge_lab::kernel::errno_of(&it)))
 }
 
 /// A group counts what is in it and in all groups below it.
@@ -275,4 +271,9 @@ fn counters_cannot_be_written(lab: Lab, #[values("pids.current", "pids.peak", "p
         .observed(group.get(file)?)
         .equals(before, "a refused write changes nothing");
     Ok(())
+}
+
+/// `ok`, or the name of the errno.
+fn errno_of(error: Option<std::io::Error>) -> String {
+    error.map_or("ok".to_owned(), |it| format!("{:?}", cgauge_lab::kernel::errno_of(&it)))
 }

@@ -240,7 +240,7 @@ fn limit_reads_back_what_it_took(lab: Lab) -> Outcome {
         .covers([R045])
         .file("pids.max")
         .observed(bounded.line("pids.max")?)
-        .equals("max", "cgroup-v2.rst, pids.max: \"the default is max\"");
+        .equals("max", "cgroup-v2.rst gives max as the default of pids.max");
     // PID_MAX_LIMIT of a 64-bit kernel, include/linux/threads.h.
     for accepted in ["0", "1", "4194304", "max"] {
         bounded.set("pids.max", accepted)?;
