@@ -438,7 +438,11 @@ mod tests {
 
     #[test]
     fn an_error_repeats_what_the_case_returned() {
-        let output = ["test limit::holds ... Error: mkdir a: EPERM", "FAILED", "test result: FAILED"];
+        let output = [
+            "test limit::holds ... Error: mkdir a: EPERM",
+            "FAILED",
+            "test result: FAILED",
+        ];
         let ending = Ending {
             output: output.map(str::to_owned).to_vec(),
             ..exit(101)

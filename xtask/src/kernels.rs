@@ -17,8 +17,10 @@ pub fn kernels(flags: &Kernels) -> Result<Exit> {
 }
 
 fn fetch(names: &[String], cache: &Cache) -> Result<()> {
-    let specs: Vec<KernelSpec> =
-        names.iter().map(|it| it.parse().map_err(usage)).collect::<Result<_>>()?;
+    let specs: Vec<KernelSpec> = names
+        .iter()
+        .map(|it| it.parse().map_err(usage))
+        .collect::<Result<_>>()?;
     let tools = Tools::of_this_machine();
     let say = |line: &str| eprintln!("{line}");
     for spec in &specs {
@@ -42,7 +44,12 @@ fn table(cached: &[CachedKernel]) -> String {
             Some(it) => {
                 let megabytes = it.size_bytes.div_ceil(1_000_000);
                 let size = format!("{megabytes} MB");
-                format!("{:<16} {size:>8}  {} ({})\n", spec.to_string(), it.kernel.release, it.package_version)
+                format!(
+                    "{:<16} {size:>8}  {} ({})\n",
+                    spec.to_string(),
+                    it.kernel.release,
+                    it.package_version
+                )
             }
             None => format!("{:<16} {:>8}  not fetched\n", spec.to_string(), "-"),
         };
@@ -64,7 +71,11 @@ mod tests {
             modules: None,
             config: None,
         };
-        let cached = CachedKernel { kernel, package_version: "6.12.117-1".into(), size_bytes: 36_500_001 };
+        let cached = CachedKernel {
+            kernel,
+            package_version: "6.12.117-1".into(),
+            size_bytes: 36_500_001,
+        };
         insta::assert_snapshot!(table(&[cached]), @"
         kernel               size  release
         debian:5.10             -  not fetched

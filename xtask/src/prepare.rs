@@ -135,7 +135,11 @@ fn initramfs(
         digest.update(format!("{} {}\n", module.name, module.bytes.len()));
         digest.update(&module.bytes);
     }
-    let sha256: String = digest.finalize().iter().map(|it| format!("{it:02x}")).collect();
+    let sha256: String = digest
+        .finalize()
+        .iter()
+        .map(|it| format!("{it:02x}"))
+        .collect();
     let cache = Cache::open(cache)?;
     let path = cache.root().join("initramfs").join(&sha256[..24]);
     if !path.exists() {
@@ -152,8 +156,7 @@ fn initramfs(
         }
         let scratch = cache.scratch()?;
         let made = scratch.path().join("initramfs");
-        fs::write(&made, archive.finish()?)
-            .with_context(|| format!("write {}", made.display()))?;
+        fs::write(&made, archive.finish()?).with_context(|| format!("write {}", made.display()))?;
         cache.publish(&made, &path)?;
     }
     Ok(Packed { path, sha256 })

@@ -15,25 +15,56 @@ struct Step {
 }
 
 const WITHOUT_A_VM: [Step; 3] = [
-    Step { what: "the source is formatted", arguments: &["fmt", "--all", "--check"] },
+    Step {
+        what: "the source is formatted",
+        arguments: &["fmt", "--all", "--check"],
+    },
     Step {
         what: "the source is free of warnings",
         arguments: &[
-            "clippy", "--quiet", "--workspace", "--all-targets", "--features",
-            "cgauge-conformance/stage", "--", "-D", "warnings",
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            "cgauge-conformance/stage",
+            "--",
+            "-D",
+            "warnings",
         ],
     },
-    Step { what: "unit tests", arguments: &["test", "--workspace"] },
+    Step {
+        what: "unit tests",
+        arguments: &["test", "--workspace"],
+    },
 ];
 
 const IN_A_VM: [Step; 2] = [
     Step {
         what: "nothing is lost and nothing hangs, whatever a guest does",
-        arguments: &["test", "--package", "xtask", "--features", "vm", "--test", "*", "--", "--test-threads=1"],
+        arguments: &[
+            "test",
+            "--package",
+            "xtask",
+            "--features",
+            "vm",
+            "--test",
+            "*",
+            "--",
+            "--test-threads=1",
+        ],
     },
     Step {
         what: "a short run on a real kernel",
-        arguments: &["run", "--quiet", "--package", "xtask", "--", "run", "--quick"],
+        arguments: &[
+            "run",
+            "--quiet",
+            "--package",
+            "xtask",
+            "--",
+            "run",
+            "--quick",
+        ],
     },
 ];
 

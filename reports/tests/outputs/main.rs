@@ -1,8 +1,8 @@
 //! What comes out of a run, from `events.jsonl` to each output, for people's eyes
 //! and for machines', for honest files and for hostile ones.
 
-mod comparing;
 mod build;
+mod comparing;
 mod hostile;
 mod reading;
 mod size;

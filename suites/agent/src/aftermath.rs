@@ -64,8 +64,13 @@ impl Before {
     /// Takes another picture, and cleans up what is in it and was not before.
     pub fn compare(mut self, root: &Path) -> Differences {
         let mut found = Differences::default();
-        for pid in pids().difference(&self.pids).filter(|it| is_of_user_space(**it)) {
-            found.leftovers.push(format!("process {pid} ({})", name_of(*pid)));
+        for pid in pids()
+            .difference(&self.pids)
+            .filter(|it| is_of_user_space(**it))
+        {
+            found
+                .leftovers
+                .push(format!("process {pid} ({})", name_of(*pid)));
             // It may have ended since it was seen.
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
@@ -80,7 +85,9 @@ impl Before {
         found.kernel_complaints = self.log.as_mut().map(complaints).unwrap_or_default();
         let taint = taint();
         if taint != self.taint {
-            found.kernel_complaints.push(format!("kernel taint went from {} to {taint}", self.taint));
+            found
+                .kernel_complaints
+                .push(format!("kernel taint went from {} to {taint}", self.taint));
         }
         found.leftovers.truncate(MOST_LINES);
         found.kernel_complaints.truncate(MOST_LINES);
@@ -92,7 +99,9 @@ fn groups_below(root: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
         for entry in entries.flatten() {
             if entry.file_type().is_ok_and(|it| it.is_dir()) {
                 found.insert(entry.path().display().to_string());
@@ -108,24 +117,38 @@ fn mounts() -> BTreeSet<String> {
     // The id tells a mount from another on the same place.
     let named = |line: &str| {
         let mut fields = line.split(' ');
-        Some(format!("{} (mount {})", fields.clone().nth(4)?, fields.next()?))
+        Some(format!(
+            "{} (mount {})",
+            fields.clone().nth(4)?,
+            fields.next()?
+        ))
     };
     table.lines().filter_map(named).collect()
 }
 
 fn pids() -> BTreeSet<i32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return BTreeSet::new() };
-    entries.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok()).collect()
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return BTreeSet::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|it| it.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// Whether a process is there and no kernel thread: those come and go as the
 /// kernel likes.
 fn is_of_user_space(pid: i32) -> bool {
     const PF_KTHREAD: u64 = 0x0020_0000;
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
     // The name, in parentheses, may hold anything; fields count from behind it.
     let behind = stat.rsplit_once(')').map_or("", |(_, it)| it);
-    let flags = behind.split_ascii_whitespace().nth(6).and_then(|it| it.parse::<u64>().ok());
+    let flags = behind
+        .split_ascii_whitespace()
+        .nth(6)
+        .and_then(|it| it.parse::<u64>().ok());
     flags.is_some_and(|it| it & PF_KTHREAD == 0)
 }
 
@@ -140,8 +163,11 @@ fn taint() -> String {
 }
 
 fn open_log() -> Option<File> {
-    let mut log =
-        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").ok()?;
+    let mut log = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/kmsg")
+        .ok()?;
     log.seek(SeekFrom::End(0)).ok()?;
     Some(log)
 }
@@ -183,9 +209,18 @@ mod tests {
                 "4,1047,5270450570,-;WARNING: CPU: 0 PID: 71 at kernel/cgroup/cgroup.c:6789 css_put+0x1/0x2\n",
                 true,
             ),
-            ("1,1,1,-;BUG: kernel NULL pointer dereference, address: 0000000000000008\n SUBSYSTEM=x\n", true),
-            ("3,9,9,-;INFO: task rmdir:44 blocked for more than 120 seconds.\n", true),
-            ("6,1,1,-;Memory cgroup out of memory: Killed process 77 (case)\n", false),
+            (
+                "1,1,1,-;BUG: kernel NULL pointer dereference, address: 0000000000000008\n SUBSYSTEM=x\n",
+                true,
+            ),
+            (
+                "3,9,9,-;INFO: task rmdir:44 blocked for more than 120 seconds.\n",
+                true,
+            ),
+            (
+                "6,1,1,-;Memory cgroup out of memory: Killed process 77 (case)\n",
+                false,
+            ),
             ("12,1,1,-;WARNING: written by user space\n", false),
             ("not a record", false),
         ] {

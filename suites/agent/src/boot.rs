@@ -52,7 +52,10 @@ pub enum Error {
 }
 
 fn file(path: impl AsRef<Path>, source: io::Error) -> Error {
-    Error::File { path: path.as_ref().display().to_string(), source }
+    Error::File {
+        path: path.as_ref().display().to_string(),
+        source,
+    }
 }
 
 /// Mounts what every process expects, loads the modules, and mounts the
@@ -62,7 +65,12 @@ pub fn come_up() -> Result<(), Error> {
     mount_at("proc", "/proc", quiet, None)?;
     mount_at("sysfs", "/sys", quiet, None)?;
     mount_at("devtmpfs", "/dev", MsFlags::MS_NOSUID, Some("mode=0755"))?;
-    mount_at("tmpfs", "/tmp", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777"))?;
+    mount_at(
+        "tmpfs",
+        "/tmp",
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some("mode=1777"),
+    )?;
     mount_at("tmpfs", "/run", quiet, Some("mode=0755"))?;
     load_modules()?;
     match hierarchy()?.as_str() {
@@ -76,7 +84,10 @@ fn hierarchy() -> Result<String, Error> {
     let path = "/proc/cmdline";
     let line = fs::read_to_string(path).map_err(|source| file(path, source))?;
     let mut words = line.split_ascii_whitespace();
-    Ok(words.find_map(|it| it.strip_prefix("cgauge.hierarchy=")).unwrap_or("unified").to_owned())
+    Ok(words
+        .find_map(|it| it.strip_prefix("cgauge.hierarchy="))
+        .unwrap_or("unified")
+        .to_owned())
 }
 
 fn mount_at(
@@ -86,20 +97,32 @@ fn mount_at(
     data: Option<&str>,
 ) -> Result<(), Error> {
     fs::create_dir_all(target).map_err(|source| file(target, source))?;
-    mount(Some(kind), target, Some(kind), flags, data)
-        .map_err(|errno| Error::Mount { kind, target, errno })
+    mount(Some(kind), target, Some(kind), flags, data).map_err(|errno| Error::Mount {
+        kind,
+        target,
+        errno,
+    })
 }
 
 fn load_modules() -> Result<(), Error> {
-    let Ok(folder) = fs::read_dir(MODULES) else { return Ok(()) };
-    let mut paths: Vec<_> = folder.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let Ok(folder) = fs::read_dir(MODULES) else {
+        return Ok(());
+    };
+    let mut paths: Vec<_> = folder
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
     paths.sort();
     for path in paths {
         let module = fs::File::open(&path).map_err(|source| file(&path, source))?;
         match finit_module(&module, c"", ModuleInitFlags::empty()) {
             // Built in, or loaded by another's request already.
             Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
-            Err(errno) => return Err(Error::Module { name: path.display().to_string(), errno }),
+            Err(errno) => {
+                return Err(Error::Module {
+                    name: path.display().to_string(),
+                    errno,
+                });
+            }
         }
         // Its text is in the kernel now; the file only fills memory.
         fs::remove_file(&path).map_err(|source| file(&path, source))?;

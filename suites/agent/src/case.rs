@@ -70,7 +70,12 @@ impl Prepared {
         enable_everything(&case)?;
         let home = case.make(SELF)?;
         let before = Before::look(root.path());
-        Ok(Self { root, case, home, before })
+        Ok(Self {
+            root,
+            case,
+            home,
+            before,
+        })
     }
 
     /// Runs the case and cleans up after it.
@@ -92,14 +97,19 @@ impl Prepared {
         let differences = self.before.compare(self.root.path());
         ending.leftovers = differences.leftovers;
         ending.kernel_complaints = differences.kernel_complaints;
-        ending.leftovers.extend(remove_groups(&self.case, &self.root));
+        ending
+            .leftovers
+            .extend(remove_groups(&self.case, &self.root));
         Ok(ending)
     }
 }
 
 fn enable_everything(group: &Dir) -> Result<(), Refusal> {
     let offered = group.read("cgroup.controllers")?;
-    let wanted: Vec<_> = offered.split_ascii_whitespace().map(|it| format!("+{it}")).collect();
+    let wanted: Vec<_> = offered
+        .split_ascii_whitespace()
+        .map(|it| format!("+{it}"))
+        .collect();
     group.write("cgroup.subtree_control", &wanted.join(" "))
 }
 
@@ -119,7 +129,9 @@ fn remove_groups(case: &Dir, root: &Dir) -> Option<String> {
 }
 
 fn start(job: &JobCase, home: &Dir, records: &OwnedFd, output: &OwnedFd) -> Result<Cloned, Error> {
-    let text = |it: String| CString::new(it).map_err(|_| Error::System("a NUL byte in a name", Errno::EINVAL));
+    let text = |it: String| {
+        CString::new(it).map_err(|_| Error::System("a NUL byte in a name", Errno::EINVAL))
+    };
     let program = text(format!("/suites/{}", job.suite))?;
     let arguments = [
         program.clone(),
@@ -132,12 +144,17 @@ fn start(job: &JobCase, home: &Dir, records: &OwnedFd, output: &OwnedFd) -> Resu
     let environment = [
         text(format!("CGAUGE_SUITE={}", job.suite))?,
         text(format!("CGAUGE_CASE={}", job.case))?,
-        text(format!("CGAUGE_GROUP={}", home.path().parent().unwrap_or(home.path()).display()))?,
+        text(format!(
+            "CGAUGE_GROUP={}",
+            home.path().parent().unwrap_or(home.path()).display()
+        ))?,
         text(format!("CGAUGE_RECORDS={}", records.as_raw_fd()))?,
         c"RUST_BACKTRACE=0".to_owned(),
     ];
     // SAFETY: the agent has one thread.
-    match unsafe { clone_into(home, 0) }.map_err(|it| Error::System("clone3 into the case's group", it))? {
+    match unsafe { clone_into(home, 0) }
+        .map_err(|it| Error::System("clone3 into the case's group", it))?
+    {
         Side::Parent(cloned) => Ok(cloned),
         Side::Child => {
             // Whatever fails here leaves a process that exits with 127, and the
@@ -187,7 +204,8 @@ impl Watched {
                 let _ = kill(self.cloned.pid, Signal::SIGKILL);
             }
             let timeout = if ending.timed_out { PATIENCE } else { left };
-            let timeout = PollTimeout::try_from(timeout.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+            let timeout =
+                PollTimeout::try_from(timeout.as_millis() + 1).unwrap_or(PollTimeout::MAX);
             let mut watched = [
                 PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.records.pipe.as_fd(), PollFlags::POLLIN),
@@ -246,7 +264,12 @@ struct Records {
 
 impl Records {
     fn new(pipe: File) -> Self {
-        Self { pipe, held: Vec::new(), sent: 0, dropped: 0 }
+        Self {
+            pipe,
+            held: Vec::new(),
+            sent: 0,
+            dropped: 0,
+        }
     }
 
     fn drain(&mut self, channel: &Channel<'_>) {
@@ -256,7 +279,11 @@ impl Records {
                 break;
             }
             self.held.extend_from_slice(&buffer[..length]);
-            let whole = self.held.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
+            let whole = self
+                .held
+                .iter()
+                .rposition(|it| *it == b'\n')
+                .map_or(0, |it| it + 1);
             let lines: Vec<u8> = self.held.drain(..whole).collect();
             if self.sent + lines.len() > RECORDS_ALLOWED || self.held.len() > RECORDS_ALLOWED {
                 self.dropped += lines.iter().filter(|it| **it == b'\n').count().max(1) as u64;
@@ -279,7 +306,12 @@ struct Output {
 
 impl Output {
     fn new(pipe: File) -> Self {
-        Self { pipe, closed: false, lines: VecDeque::new(), line: Vec::new() }
+        Self {
+            pipe,
+            closed: false,
+            lines: VecDeque::new(),
+            line: Vec::new(),
+        }
     }
 
     fn drain(&mut self) {
@@ -347,14 +379,17 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
 fn children_signals() -> Result<SignalFd, Error> {
     let mut set = SigSet::empty();
     set.add(Signal::SIGCHLD);
-    set.thread_block().map_err(|it| Error::System("sigprocmask", it))?;
+    set.thread_block()
+        .map_err(|it| Error::System("sigprocmask", it))?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .map_err(|it| Error::System("signalfd", it))
 }
 
 fn now() -> Duration {
     // This clock is always there.
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map(Duration::from)
+        .unwrap_or_default()
 }
 
 fn nanoseconds(it: Duration) -> u64 {

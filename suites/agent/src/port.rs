@@ -86,7 +86,9 @@ impl Ports {
 
     fn select(&self, item: u16) {
         // SAFETY: a port write touches no memory of ours.
-        unsafe { asm!("out dx, ax", in("dx") FW_CFG_SELECT, in("ax") item, options(nomem, nostack)) }
+        unsafe {
+            asm!("out dx, ax", in("dx") FW_CFG_SELECT, in("ax") item, options(nomem, nostack))
+        }
     }
 
     fn bytes<const N: usize>(&self) -> [u8; N] {

@@ -40,18 +40,32 @@ impl Lab {
     fn of_the_agent() -> Result<Self, String> {
         let get = |name: &str| {
             std::env::var(name).map_err(|_| {
-                format!("{name} is not set: a case runs on a stage; start it with `cargo xtask run`")
+                format!(
+                    "{name} is not set: a case runs on a stage; start it with `cargo xtask run`"
+                )
             })
         };
-        let records: RawFd = get("CGAUGE_RECORDS")?.parse().map_err(|_| "CGAUGE_RECORDS is no descriptor")?;
+        let records: RawFd = get("CGAUGE_RECORDS")?
+            .parse()
+            .map_err(|_| "CGAUGE_RECORDS is no descriptor")?;
         // No process that a case starts shall write records.
         // SAFETY: the agent opened it for this process, and this runs once a process.
         let records = unsafe { File::from_raw_fd(records) };
-        nix::fcntl::fcntl(&records, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
-            .map_err(|errno| format!("CGAUGE_RECORDS: {errno}"))?;
-        let recorder = Rc::new(Recorder::new(get("CGAUGE_SUITE")?, get("CGAUGE_CASE")?, records));
+        nix::fcntl::fcntl(
+            &records,
+            nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
+        )
+        .map_err(|errno| format!("CGAUGE_RECORDS: {errno}"))?;
+        let recorder = Rc::new(Recorder::new(
+            get("CGAUGE_SUITE")?,
+            get("CGAUGE_CASE")?,
+            records,
+        ));
         let dir = Dir::open(get("CGAUGE_GROUP")?).map_err(|it| it.to_string())?;
-        Ok(Self { root: Group::root(dir, Rc::clone(&recorder)), recorder })
+        Ok(Self {
+            root: Group::root(dir, Rc::clone(&recorder)),
+            recorder,
+        })
     }
 
     /// The case's own part of the hierarchy. Every controller is enabled for its
@@ -73,7 +87,9 @@ impl Lab {
     /// Says that the case cannot run here, and why: what the kernel or the
     /// machine lacks. For `return Err(lab.skip(…))`.
     pub fn skip(&self, reason: &str) -> Stop {
-        self.recorder.say(&Message::Skip { reason: reason.to_owned() });
+        self.recorder.say(&Message::Skip {
+            reason: reason.to_owned(),
+        });
         Stop::Skip(reason.to_owned())
     }
 
@@ -92,7 +108,9 @@ impl Lab {
         if offered.split_ascii_whitespace().any(|it| it == controller) {
             return Ok(());
         }
-        Err(self.skip(&format!("this kernel does not offer the {controller} controller")))
+        Err(self.skip(&format!(
+            "this kernel does not offer the {controller} controller"
+        )))
     }
 
     /// A check of what a file accepts, refuses and shows.

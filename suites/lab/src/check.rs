@@ -30,7 +30,11 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder that writes lines to `out`.
     pub fn new(suite: String, case: String, out: File) -> Self {
-        Self { suite, case, out: RefCell::new(out) }
+        Self {
+            suite,
+            case,
+            out: RefCell::new(out),
+        }
     }
 
     /// Writes one message as one line.
@@ -63,7 +67,8 @@ impl Recorder {
     /// Records durations as a histogram in nanoseconds.
     pub fn latencies(&self, metric: &str, samples: &[Duration]) {
         // Three significant digits up to an hour. These bounds are valid.
-        let Ok(mut histogram) = hdrhistogram::Histogram::<u64>::new_with_bounds(1, 3_600_000_000_000, 3)
+        let Ok(mut histogram) =
+            hdrhistogram::Histogram::<u64>::new_with_bounds(1, 3_600_000_000_000, 3)
         else {
             return;
         };
@@ -99,7 +104,10 @@ impl Recorder {
             case: self.case.clone(),
             metric: metric.to_owned(),
             unit,
-            points: points.iter().map(|(time, value)| (nanoseconds(*time), *value)).collect(),
+            points: points
+                .iter()
+                .map(|(time, value)| (nanoseconds(*time), *value))
+                .collect(),
             limit,
         }));
     }

@@ -72,7 +72,11 @@ impl Dir {
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         match nix::fcntl::open(&path, flags, Mode::empty()) {
             Ok(fd) => Ok(Self { fd, path }),
-            Err(errno) => Err(Refusal { request: Request::Open, path, errno }),
+            Err(errno) => Err(Refusal {
+                request: Request::Open,
+                path,
+                errno,
+            }),
         }
     }
 
@@ -81,7 +85,10 @@ impl Dir {
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let fd = openat(&self.fd, name, flags, Mode::empty())
             .map_err(|errno| self.refusal(Request::Open, name, errno))?;
-        Ok(Self { fd, path: self.path.join(name) })
+        Ok(Self {
+            fd,
+            path: self.path.join(name),
+        })
     }
 
     /// Makes the group `name` below this one and opens it.
@@ -141,8 +148,7 @@ impl Dir {
     fn entries(&self, wanted: Type) -> Result<Vec<String>, Refusal> {
         let refusal = |errno| self.refusal(Request::List, ".", errno);
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let mut listing =
-            Listing::openat(&self.fd, ".", flags, Mode::empty()).map_err(refusal)?;
+        let mut listing = Listing::openat(&self.fd, ".", flags, Mode::empty()).map_err(refusal)?;
         let mut names = Vec::new();
         for entry in listing.iter() {
             let entry = entry.map_err(refusal)?;
@@ -165,11 +171,18 @@ impl Dir {
     /// The last part of the path.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.path.file_name().and_then(OsStr::to_str).unwrap_or_default()
+        self.path
+            .file_name()
+            .and_then(OsStr::to_str)
+            .unwrap_or_default()
     }
 
     fn refusal(&self, request: Request, name: &str, errno: Errno) -> Refusal {
-        Refusal { request, path: self.path.join(name), errno }
+        Refusal {
+            request,
+            path: self.path.join(name),
+            errno,
+        }
     }
 }
 
@@ -250,9 +263,19 @@ mod tests {
         let refusal = dir.write("cgroup.procs", "0").unwrap_err();
         assert_eq!(refusal.errno, Errno::EISDIR);
         let text = dir.child("none").unwrap_err().to_string();
-        assert!(text.starts_with("open ") && text.ends_with("none: No such file or directory (ENOENT)"), "{text}");
-        let write = Refusal { request: Request::Write("-1".into()), path: "a/pids.max".into(), errno: Errno::EINVAL };
-        assert_eq!(write.to_string(), "write \"-1\" to a/pids.max: Invalid argument (EINVAL)");
+        assert!(
+            text.starts_with("open ") && text.ends_with("none: No such file or directory (ENOENT)"),
+            "{text}"
+        );
+        let write = Refusal {
+            request: Request::Write("-1".into()),
+            path: "a/pids.max".into(),
+            errno: Errno::EINVAL,
+        };
+        assert_eq!(
+            write.to_string(),
+            "write \"-1\" to a/pids.max: Invalid argument (EINVAL)"
+        );
     }
 
     #[test]

@@ -39,14 +39,16 @@ impl<L: Load> Running<L> {
         let (stdin, orders) = pipe2(OFlag::O_CLOEXEC).map_err(Stop::broken("make a pipe"))?;
         let (truths, stdout) = pipe2(OFlag::O_CLOEXEC).map_err(Stop::broken("make a pipe"))?;
         let text = |it: &OsStr| {
-            CString::new(it.as_bytes()).map_err(|_| Stop::Broken("a NUL byte in a load's argument".into()))
+            CString::new(it.as_bytes())
+                .map_err(|_| Stop::Broken("a NUL byte in a load's argument".into()))
         };
         let program = text(OsStr::new(&format!("/bin/{BINARY}")))?;
         let args = std::iter::once(Ok(program.clone()))
             .chain(load.args().iter().map(|it| text(it)))
             .collect::<Result<Vec<_>, _>>()?;
         let process = group.spawn(|| {
-            let connected = nix::unistd::dup2_stdin(&stdin).and_then(|()| nix::unistd::dup2_stdout(&stdout));
+            let connected =
+                nix::unistd::dup2_stdin(&stdin).and_then(|()| nix::unistd::dup2_stdout(&stdout));
             // Comes back only if it failed: then the process ends without a
             // truth, and whoever waits for one says so.
             let _ = connected.and_then(|()| nix::unistd::execv(&program, &args));
@@ -70,7 +72,8 @@ impl<L: Load> Running<L> {
                 return truth.map(Some).map_err(|it| Stop::Broken(it.to_string()));
             }
             let left = deadline.saturating_sub(now());
-            let timeout = PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
+            let timeout =
+                PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
             let mut watched = [PollFd::new(self.truths.as_fd(), PollFlags::POLLIN)];
             match poll(&mut watched, timeout) {
                 Ok(0) => return Ok(None),
@@ -105,7 +108,9 @@ impl<L: Load> Running<L> {
         match self.truths.read(&mut buffer)? {
             0 => {
                 let exit = self.process.wait()?;
-                Err(Stop::Broken(format!("a load ended with {exit:?} and no truth")))
+                Err(Stop::Broken(format!(
+                    "a load ended with {exit:?} and no truth"
+                )))
             }
             count => {
                 self.held.extend_from_slice(&buffer[..count]);

@@ -63,9 +63,11 @@ pub(crate) fn spawn<T: Serialize>(
             drop(result);
             run_as_child(result_in, body)
         }
-        Err(errno) => {
-            Ok(Err(Refusal { request: Request::Start, path: group.path().to_path_buf(), errno }))
-        }
+        Err(errno) => Ok(Err(Refusal {
+            request: Request::Start,
+            path: group.path().to_path_buf(),
+            errno,
+        })),
     }
 }
 
@@ -104,7 +106,9 @@ impl<T> Process<T> {
     /// The fields of `/proc/PID/status` by name.
     pub fn status(&self, field: &str) -> Result<Option<String>, Stop> {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let found = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let found = text
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         Ok(found.map(|it| it.trim().to_owned()))
     }
 
@@ -124,7 +128,8 @@ impl<T> Process<T> {
 
     /// Waits for its end and reaps it.
     pub fn wait(&mut self) -> Result<Exit, Stop> {
-        let status = retry(|| waitpid(self.cloned.pid, None)).map_err(Stop::broken("wait for a process"))?;
+        let status =
+            retry(|| waitpid(self.cloned.pid, None)).map_err(Stop::broken("wait for a process"))?;
         self.reaped = true;
         match status {
             WaitStatus::Exited(_, code) => Ok(Exit::Code(code)),
@@ -146,8 +151,11 @@ impl<T: DeserializeOwned> Process<T> {
         let mut bytes = Vec::new();
         self.result.read_to_end(&mut bytes)?;
         let exit = self.wait()?;
-        serde_json::from_slice(&bytes)
-            .map_err(|_| Stop::Broken(format!("a process of the case ended with {exit:?} and no result")))
+        serde_json::from_slice(&bytes).map_err(|_| {
+            Stop::Broken(format!(
+                "a process of the case ended with {exit:?} and no result"
+            ))
+        })
     }
 }
 

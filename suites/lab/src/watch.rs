@@ -53,9 +53,14 @@ impl Watch {
         read_anew(&mut open)?;
         let inotify = match mechanism {
             Mechanism::Poll => None,
-            Mechanism::Inotify => Some(inotify_on(group, file).map_err(Stop::broken("watch with inotify"))?),
+            Mechanism::Inotify => {
+                Some(inotify_on(group, file).map_err(Stop::broken("watch with inotify"))?)
+            }
         };
-        Ok(Self { file: open, inotify })
+        Ok(Self {
+            file: open,
+            inotify,
+        })
     }
 
     /// Waits for the next notification; `None` if there is none in time.
@@ -64,7 +69,8 @@ impl Watch {
         loop {
             let left = deadline.saturating_sub(now());
             // Rounded up: a poll of 0 ms would spin through the last millisecond.
-            let timeout = PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
+            let timeout =
+                PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
             let (fd, events) = match &self.inotify {
                 None => (self.file.as_fd(), PollFlags::POLLPRI),
                 Some(inotify) => (inotify.as_fd(), PollFlags::POLLIN),
@@ -79,12 +85,20 @@ impl Watch {
                 Err(errno) => return Err(Stop::broken("poll")(errno)),
             }
             if let Some(inotify) = &self.inotify {
-                let events = inotify.read_events().map_err(Stop::broken("read inotify events"))?;
-                if !events.iter().any(|it| it.mask.contains(AddWatchFlags::IN_MODIFY)) {
+                let events = inotify
+                    .read_events()
+                    .map_err(Stop::broken("read inotify events"))?;
+                if !events
+                    .iter()
+                    .any(|it| it.mask.contains(AddWatchFlags::IN_MODIFY))
+                {
                     continue;
                 }
             }
-            return Ok(Some(Wake { at, text: read_anew(&mut self.file)? }));
+            return Ok(Some(Wake {
+                at,
+                text: read_anew(&mut self.file)?,
+            }));
         }
     }
 

@@ -43,8 +43,16 @@ impl Journal {
             .append(true)
             .open(&path)
             .with_context(|| format!("cannot write to the run directory {shown}"))?;
-        let state = State { events, length: 0, tally: Tally::default(), failure: None };
-        Ok(Self { directory: directory.to_path_buf(), state: Mutex::new(state) })
+        let state = State {
+            events,
+            length: 0,
+            tally: Tally::default(),
+            failure: None,
+        };
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            state: Mutex::new(state),
+        })
     }
 
     /// Writes an event.
@@ -89,7 +97,13 @@ impl Journal {
     /// Adds the console of a guest to its unit's log. A console that cannot be
     /// written loses nothing that a verdict rests on.
     pub fn console(&self, unit: &str, heading: &str, lines: &[String]) {
-        let safe = |it: char| if it.is_ascii_alphanumeric() || "._-".contains(it) { it } else { '-' };
+        let safe = |it: char| {
+            if it.is_ascii_alphanumeric() || "._-".contains(it) {
+                it
+            } else {
+                '-'
+            }
+        };
         let name: String = unit.chars().map(safe).take(120).collect();
         let path = self.directory.join("console").join(format!("{name}.log"));
         let mut text = format!("== {heading}\n");
@@ -103,7 +117,9 @@ impl Journal {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // A worker that panicked has broken nothing here: every change is whole.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -128,9 +144,15 @@ mod tests {
         let journal = Journal::create(folder.path()).unwrap();
         journal.write(&Event::RunEnd(RunEnd::default())).unwrap();
         let error = Journal::create(folder.path()).unwrap_err().to_string();
-        assert!(error.ends_with("holds a run already: name another directory, or remove it"), "{error}");
+        assert!(
+            error.ends_with("holds a run already: name another directory, or remove it"),
+            "{error}"
+        );
         let text = fs::read_to_string(folder.path().join(EVENTS_FILE)).unwrap();
-        assert!(text.starts_with("{\"event\":\"run_end\"") && text.ends_with("}\n"), "{text}");
+        assert!(
+            text.starts_with("{\"event\":\"run_end\"") && text.ends_with("}\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -147,7 +169,10 @@ mod tests {
         let journal = Journal::create(folder.path()).unwrap();
         journal.lock().events = OpenOptions::new().write(true).open("/dev/full").unwrap();
         for _ in 0..2 {
-            let error = journal.write(&Event::RunEnd(RunEnd::default())).unwrap_err().to_string();
+            let error = journal
+                .write(&Event::RunEnd(RunEnd::default()))
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("No space left on device"), "{error}");
         }
     }

@@ -36,7 +36,9 @@ impl Drop for Folder {
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|it| it.parse::<u32>().ok()) else { continue };
+        let Some(pid) = name.to_str().and_then(|it| it.parse::<u32>().ok()) else {
+            continue;
+        };
         if !Path::new("/proc").join(pid.to_string()).exists() {
             let _ = fs::remove_dir_all(entry.path());
         }

@@ -48,13 +48,19 @@ impl Qmp {
         // It ends with QEMU's output.
         std::thread::spawn(move || {
             for line in BufReader::new(answers).lines().map_while(io::Result::ok) {
-                let Ok(value) = serde_json::from_str(&line) else { continue };
+                let Ok(value) = serde_json::from_str(&line) else {
+                    continue;
+                };
                 if sender.send(value).is_err() {
                     break;
                 }
             }
         });
-        let mut qmp = Self { commands, lines, events: Vec::new() };
+        let mut qmp = Self {
+            commands,
+            lines,
+            events: Vec::new(),
+        };
         qmp.receive("the greeting", Instant::now() + PATIENCE)?;
         qmp.command("qmp_capabilities", json!({}))?;
         Ok(qmp)
@@ -63,7 +69,10 @@ impl Qmp {
     /// Gives a command and waits for its answer.
     pub fn command(&mut self, name: &str, arguments: Value) -> Result<Value, Error> {
         let line = json!({ "execute": name, "arguments": arguments }).to_string() + "\n";
-        let sent = self.commands.write_all(line.as_bytes()).and_then(|()| self.commands.flush());
+        let sent = self
+            .commands
+            .write_all(line.as_bytes())
+            .and_then(|()| self.commands.flush());
         sent.map_err(|_| Error::Closed(name.to_owned()))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -73,7 +82,10 @@ impl Qmp {
             }
             if let Some(error) = answer.get("error") {
                 let reason = error["desc"].as_str().unwrap_or("no reason").to_owned();
-                return Err(Error::Refused { command: name.to_owned(), reason });
+                return Err(Error::Refused {
+                    command: name.to_owned(),
+                    reason,
+                });
             }
             self.note(&answer);
         }
@@ -82,7 +94,11 @@ impl Qmp {
     /// Waits for one of `wanted` events, at most until `deadline`.
     pub fn wait_for(&mut self, wanted: &[&str], deadline: Instant) -> Result<String, Error> {
         loop {
-            if let Some(place) = self.events.iter().position(|it| wanted.contains(&it.as_str())) {
+            if let Some(place) = self
+                .events
+                .iter()
+                .position(|it| wanted.contains(&it.as_str()))
+            {
                 return Ok(self.events.remove(place));
             }
             let line = self.receive(wanted[0], deadline)?;
@@ -98,8 +114,14 @@ impl Qmp {
             match answer["status"].as_str() {
                 Some("completed") => return Ok(()),
                 Some("failed") => {
-                    let reason = answer["error-desc"].as_str().unwrap_or("no reason").to_owned();
-                    return Err(Error::Refused { command: "migrate".to_owned(), reason });
+                    let reason = answer["error-desc"]
+                        .as_str()
+                        .unwrap_or("no reason")
+                        .to_owned();
+                    return Err(Error::Refused {
+                        command: "migrate".to_owned(),
+                        reason,
+                    });
                 }
                 _ if Instant::now() > deadline => return Err(Error::Silent("migrate".to_owned())),
                 _ => std::thread::sleep(Duration::from_millis(1)),

@@ -4,6 +4,7 @@
 
 mod conventions;
 mod delegation;
+mod delegation_to_namespaces;
 mod freeze;
 mod kill;
 mod limits_on_groups;

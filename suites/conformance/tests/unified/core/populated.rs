@@ -29,13 +29,29 @@ fn populated_flips_at_the_last_exit(lab: Lab) -> Outcome {
             .observed(shown())
             .equals(expected, reason);
     };
-    states("populated of A, B, C and D without a process", "0 0 0 0", EMPTY);
+    states(
+        "populated of A, B, C and D without a process",
+        "0 0 0 0",
+        EMPTY,
+    );
     let mut of_a: Vec<_> = (0..4).map(|_| a.sleeper()).collect::<Result<_, _>>()?;
-    states("populated with four processes in A", "1 0 0 0", "processes above do not populate what is below");
+    states(
+        "populated with four processes in A",
+        "1 0 0 0",
+        "processes above do not populate what is below",
+    );
     let of_c = c.sleeper()?;
-    states("populated with one in C as well", "1 1 1 0", "cgroup-v2.rst: \"A, B and C's populated fields would be 1 while D's 0\"");
+    states(
+        "populated with one in C as well",
+        "1 1 1 0",
+        "cgroup-v2.rst: \"A, B and C's populated fields would be 1 while D's 0\"",
+    );
     of_c.end()?;
-    states("populated after the exit in C", "1 0 0 0", "cgroup-v2.rst: \"B and C's populated fields would flip to 0\"");
+    states(
+        "populated after the exit in C",
+        "1 0 0 0",
+        "cgroup-v2.rst: \"B and C's populated fields would flip to 0\"",
+    );
     while let Some(process) = of_a.pop() {
         process.end()?;
         // Time for a flip that comes too early.
@@ -43,7 +59,11 @@ fn populated_flips_at_the_last_exit(lab: Lab) -> Outcome {
         if of_a.is_empty() {
             states("populated after the last exit in A", "0 0 0 0", EMPTY);
         } else {
-            states("populated after an exit in A that is not the last", "1 0 0 0", "a live process is left in A");
+            states(
+                "populated after an exit in A that is not the last",
+                "1 0 0 0",
+                "a live process is left in A",
+            );
         }
     }
     Ok(())
@@ -60,7 +80,10 @@ fn populated_follows_a_process_that_moves(lab: Lab) -> Outcome {
         .covers([R029])
         .file("cgroup.events")
         .observed(populated(groups)?)
-        .equals("1 1 0", "one group has the process, and the one above has that group");
+        .equals(
+            "1 1 0",
+            "one group has the process, and the one above has that group",
+        );
     to.admit(process.pid())?;
     lab.hierarchy("populated above, where the process was, and where it is")
         .covers([R029])
@@ -79,7 +102,12 @@ fn every_ancestor_tells_of_each_change(
     let outer = lab.group("outer")?;
     let middle = outer.make("middle")?;
     let (inner, beside) = (middle.make("inner")?, middle.make("beside")?);
-    let watched = [(&outer, "outer"), (&middle, "middle"), (&inner, "inner"), (&beside, "beside")];
+    let watched = [
+        (&outer, "outer"),
+        (&middle, "middle"),
+        (&inner, "inner"),
+        (&beside, "beside"),
+    ];
     let mut watches: Vec<_> = watched
         .iter()
         .map(|(group, name)| Ok((Watch::new(group, "cgroup.events", mechanism)?, *name)))
@@ -109,7 +137,10 @@ fn every_ancestor_tells_of_each_change(
     let lower = inner.sleeper()?;
     told("a birth in the inner group below it", ["", ON, ON, ""])?;
     beside.admit(lower.pid())?;
-    told("a move from the inner group to the one beside it", ["", "", OFF, ON])?;
+    told(
+        "a move from the inner group to the one beside it",
+        ["", "", OFF, ON],
+    )?;
     lower.end()?;
     told("the last exit beside", ["", OFF, "", OFF])?;
     upper.end()?;
@@ -144,7 +175,10 @@ fn last_exit_is_told_at_once(
         .unit(Unit::Events)
         .observed(latencies.len())
         .equals(SAMPLES, "one notification for each last exit");
-    lab.latencies("from the last exit to populated 0, after a quiet time", &latencies);
+    lab.latencies(
+        "from the last exit to populated 0, after a quiet time",
+        &latencies,
+    );
     let tick = tick()?;
     lab.notification("the longest time from the last exit to its notification")
         .covers([R031])
@@ -190,13 +224,19 @@ fn notification_right_after_another_is_held_back(
         .unit(Unit::Events)
         .observed(gaps.len())
         .equals(SAMPLES, "a notification is held back, not dropped");
-    lab.latencies("from the last exit to populated 0, right after another notification", &latencies);
+    lab.latencies(
+        "from the last exit to populated 0, right after another notification",
+        &latencies,
+    );
     let tick = tick()?;
     lab.notification("the shortest time between two notifications")
         .covers([R031])
         .file("cgroup.events")
         .took(gaps.iter().copied().min().unwrap_or_default())
-        .at_least(10_000_000, "kernel/cgroup/cgroup.c, CGROUP_FILE_NOTIFY_MIN_INTV: not more than 100 a second");
+        .at_least(
+            10_000_000,
+            "kernel/cgroup/cgroup.c, CGROUP_FILE_NOTIFY_MIN_INTV: not more than 100 a second",
+        );
     lab.notification("the longest time between two notifications")
         .covers([R031])
         .file("cgroup.events")
@@ -218,7 +258,9 @@ fn bug_13_populated_lags_behind_waitpid(lab: Lab) -> Outcome {
         let mut process = group.spawn(|| pause(QUIET))?;
         process.wait()?;
         let reaped = now();
-        emptied.extend(spin_until(|| populated([&group]).is_ok_and(|it| it == "0")).map(|it| it - reaped));
+        emptied.extend(
+            spin_until(|| populated([&group]).is_ok_and(|it| it == "0")).map(|it| it - reaped),
+        );
         removed.extend(spin_until(|| group.try_remove().is_ok()).map(|it| it - reaped));
     }
     lab.latencies("from waitpid to populated 0", &emptied);
@@ -226,9 +268,16 @@ fn bug_13_populated_lags_behind_waitpid(lab: Lab) -> Outcome {
     let two_ticks = nanoseconds(tick()? * 2);
     for (times, what) in [
         (&emptied, "the longest time from waitpid to populated 0"),
-        (&removed, "the longest time from waitpid to a successful rmdir"),
+        (
+            &removed,
+            "the longest time from waitpid to a successful rmdir",
+        ),
     ] {
-        let longest = if times.len() == SAMPLES { times.iter().copied().max() } else { None };
+        let longest = if times.len() == SAMPLES {
+            times.iter().copied().max()
+        } else {
+            None
+        };
         lab.notification(what)
             .covers([R029, R031])
             .file("cgroup.events")
@@ -247,8 +296,10 @@ const EMPTY: &str =
 
 /// `populated` of each of the groups.
 fn populated<const N: usize>(groups: [&Group; N]) -> Result<String, Stop> {
-    let states: Result<Vec<_>, Stop> =
-        groups.iter().map(|it| Ok(it.key("cgroup.events", "populated")?.to_string())).collect();
+    let states: Result<Vec<_>, Stop> = groups
+        .iter()
+        .map(|it| Ok(it.key("cgroup.events", "populated")?.to_string()))
+        .collect();
     Ok(states?.join(" "))
 }
 
@@ -276,12 +327,16 @@ fn notifications(watch: &mut Watch) -> Result<String, Stop> {
 fn tick() -> Result<Duration, Stop> {
     // The coarse clocks move with the tick.
     let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE);
-    resolution.map(Duration::from).map_err(Stop::broken("ask for the length of a tick"))
+    resolution
+        .map(Duration::from)
+        .map_err(Stop::broken("ask for the length of a tick"))
 }
 
 /// The kernel's `DIV_ROUND_UP(HZ, 100)`.
 fn least_ticks_apart(tick: Duration) -> u32 {
-    let ticks = Duration::from_millis(10).as_nanos().div_ceil(tick.as_nanos().max(1));
+    let ticks = Duration::from_millis(10)
+        .as_nanos()
+        .div_ceil(tick.as_nanos().max(1));
     u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 

@@ -34,7 +34,10 @@ fn threads_count(lab: Lab, #[values(1, 3, 16)] threads: u64) -> Outcome {
         .file("pids.current")
         .unit(Unit::Processes)
         .observed(bounded.number("pids.current")?)
-        .equals(1 + threads, "cgroup-v2.rst, PID: \"PIDs used in this controller refer to TIDs\"");
+        .equals(
+            1 + threads,
+            "cgroup-v2.rst, PID: \"PIDs used in this controller refer to TIDs\"",
+        );
     lab.interface("processes that the group lists")
         .covers([R134])
         .file("cgroup.procs")
@@ -44,12 +47,17 @@ fn threads_count(lab: Lab, #[values(1, 3, 16)] threads: u64) -> Outcome {
     (0..threads).for_each(|_| leave.open());
 
     alone.pass();
-    let let_go = wait_until(PATIENCE, || bounded.try_get("pids.current").is_ok_and(|it| it == "1\n"));
+    let let_go = wait_until(PATIENCE, || {
+        bounded.try_get("pids.current").is_ok_and(|it| it == "1\n")
+    });
     lab.accounting("whether the count comes back to 1 once the threads have ended")
         .covers([R134, R135])
         .file("pids.current")
         .happened(let_go)
-        .equals("yes", "a thread that has ended is a task no longer; nobody has to reap it");
+        .equals(
+            "yes",
+            "a thread that has ended is a task no longer; nobody has to reap it",
+        );
 
     end.open();
     let mut answers = process.finish()?;
@@ -65,7 +73,10 @@ fn threads_count(lab: Lab, #[values(1, 3, 16)] threads: u64) -> Outcome {
         .file("pids.max")
         .unit(Unit::Errno)
         .observed(last)
-        .equals("EAGAIN", "cgroup-v2.rst, PID: clone() too is to \"return -EAGAIN\" above the limit");
+        .equals(
+            "EAGAIN",
+            "cgroup-v2.rst, PID: clone() too is to \"return -EAGAIN\" above the limit",
+        );
     Ok(())
 }
 
@@ -76,18 +87,31 @@ fn count_includes_all_descendants(lab: Lab) -> Outcome {
     top.enable("pids")?;
     let middle = top.make("middle")?;
     middle.enable("pids")?;
-    let (near, far, empty) = (top.make("near")?, middle.make("far")?, middle.make("empty")?);
+    let (near, far, empty) = (
+        top.make("near")?,
+        middle.make("far")?,
+        middle.make("empty")?,
+    );
     let _in_near = near.sleeper()?;
     let in_far = [far.sleeper()?, far.sleeper()?, far.sleeper()?];
     let check = |expected: [u64; 5]| -> Outcome {
-        let groups = [("top", &top), ("middle", &middle), ("near", &near), ("far", &far), ("empty", &empty)];
+        let groups = [
+            ("top", &top),
+            ("middle", &middle),
+            ("near", &near),
+            ("far", &far),
+            ("empty", &empty),
+        ];
         for ((name, group), expected) in groups.into_iter().zip(expected) {
             lab.accounting(&format!("processes in {name} and below"))
                 .covers([R135])
                 .file("pids.current")
                 .unit(Unit::Processes)
                 .observed(group.number("pids.current")?)
-                .equals(expected, "cgroup-v2.rst, pids.current: processes \"in the cgroup and its descendants\"");
+                .equals(
+                    expected,
+                    "cgroup-v2.rst, pids.current: processes \"in the cgroup and its descendants\"",
+                );
         }
         Ok(())
     };
@@ -116,14 +140,24 @@ fn count_follows_a_move(lab: Lab, #[values(0, 4)] threads: u64) -> Outcome {
     ready.pass();
     let tasks = 1 + threads;
 
-    for (when, [in_from, in_to]) in [("before the move", [1 + tasks, 0]), ("after it", [1, tasks])] {
-        for (name, group, expected) in [("from", &from, in_from), ("to", &to, in_to), ("their parent", &parent, 1 + tasks)] {
+    for (when, [in_from, in_to]) in [
+        ("before the move", [1 + tasks, 0]),
+        ("after it", [1, tasks]),
+    ] {
+        for (name, group, expected) in [
+            ("from", &from, in_from),
+            ("to", &to, in_to),
+            ("their parent", &parent, 1 + tasks),
+        ] {
             lab.accounting(&format!("tasks in {name} {when}"))
                 .covers([R135])
                 .file("pids.current")
                 .unit(Unit::Processes)
                 .observed(group.number("pids.current")?)
-                .equals(expected, "a process is counted once, with its threads, where it is now");
+                .equals(
+                    expected,
+                    "a process is counted once, with its threads, where it is now",
+                );
         }
         to.admit(mover.pid())?;
     }
@@ -137,7 +171,9 @@ fn zombie_counts_until_it_is_reaped(lab: Lab) -> Outcome {
     bounded.set("pids.max", 1)?;
     let mut zombie = bounded.spawn(|| ())?;
     if !zombie.ended_within(PATIENCE)? {
-        return Err(Stop::Broken("a process with nothing to do has not ended".to_owned()));
+        return Err(Stop::Broken(
+            "a process with nothing to do has not ended".to_owned(),
+        ));
     }
     lab.accounting("processes in a group with one zombie")
         .covers([R135])
@@ -149,7 +185,10 @@ fn zombie_counts_until_it_is_reaped(lab: Lab) -> Outcome {
         .covers([R132])
         .file("pids.max")
         .answered(&bounded.try_spawn(|| ())?)
-        .equals("EAGAIN", "the zombie is the one process that the limit allows");
+        .equals(
+            "EAGAIN",
+            "the zombie is the one process that the limit allows",
+        );
     zombie.wait()?;
     lab.accounting("processes in the group once it is reaped")
         .covers([R135])
@@ -168,12 +207,15 @@ fn zombie_counts_until_it_is_reaped(lab: Lab) -> Outcome {
 /// `pids.peak` is the most that `pids.current` ever was, at every level, however it came about.
 #[rstest]
 fn peak_is_the_most_there_ever_was(lab: Lab) -> Outcome {
-    lab.needs_file("pids.peak", "since 6.6")?;
+    lab.needs_file("pids.peak", "since 6.1")?;
     let parent = lab.group("parent")?;
     parent.enable("pids")?;
     let (group, outside) = (parent.make("group")?, lab.group("outside")?);
     let check = |when: &str, of_group: u64, of_parent: u64| -> Outcome {
-        for (name, group, expected) in [("the group", &group, of_group), ("its parent", &parent, of_parent)] {
+        for (name, group, expected) in [
+            ("the group", &group, of_group),
+            ("its parent", &parent, of_parent),
+        ] {
             lab.accounting(&format!("the peak of {name} {when}"))
                 .covers([R136])
                 .file("pids.peak")
@@ -196,12 +238,19 @@ fn peak_is_the_most_there_ever_was(lab: Lab) -> Outcome {
 
     // The limit has to stop the clone before the peak sees it.
     group.set("pids.max", 2)?;
-    let refused = (0..3).map(|_| group.try_spawn(|| ())).collect::<Result<Vec<_>, _>>()?;
+    let refused = (0..3)
+        .map(|_| group.try_spawn(|| ()))
+        .collect::<Result<Vec<_>, _>>()?;
     lab.enforcement("clones that the full group refused")
         .covers([R132])
         .file("pids.max")
         .unit(Unit::Events)
-        .observed(refused.iter().filter(|it| it.as_ref().is_err_and(|it| it.errno == Errno::EAGAIN)).count())
+        .observed(
+            refused
+                .iter()
+                .filter(|it| it.as_ref().is_err_and(|it| it.errno == Errno::EAGAIN))
+                .count(),
+        )
         .equals(3, "the group is at its limit of 2");
     check("after clones that were refused", 3, 3)?;
 
@@ -216,7 +265,7 @@ fn peak_is_the_most_there_ever_was(lab: Lab) -> Outcome {
 /// A task in passing raises a peak by one at most: one that moves, or that a limit further up refuses.
 #[rstest]
 fn peak_takes_in_one_task_in_passing_at_most(lab: Lab) -> Outcome {
-    lab.needs_file("pids.peak", "since 6.6")?;
+    lab.needs_file("pids.peak", "since 6.1")?;
     let parent = lab.group("parent")?;
     parent.enable("pids")?;
     let (from, to) = (parent.make("from")?, parent.make("to")?);
@@ -250,8 +299,18 @@ fn peak_takes_in_one_task_in_passing_at_most(lab: Lab) -> Outcome {
 
 /// What the controller counts can be read and not written.
 #[rstest]
-fn counters_cannot_be_written(lab: Lab, #[values("pids.current", "pids.peak", "pids.events")] file: &str) -> Outcome {
-    lab.needs_file(file, if file == "pids.peak" { "since 6.6" } else { "since 4.5" })?;
+fn counters_cannot_be_written(
+    lab: Lab,
+    #[values("pids.current", "pids.peak", "pids.events")] file: &str,
+) -> Outcome {
+    lab.needs_file(
+        file,
+        if file == "pids.peak" {
+            "since 6.1"
+        } else {
+            "since 4.5"
+        },
+    )?;
     let group = lab.group("group")?;
     let _held = group.sleeper()?;
     let before = group.get(file)?;
@@ -275,5 +334,7 @@ fn counters_cannot_be_written(lab: Lab, #[values("pids.current", "pids.peak", "p
 
 /// `ok`, or the name of the errno.
 fn errno_of(error: Option<std::io::Error>) -> String {
-    error.map_or("ok".to_owned(), |it| format!("{:?}", cgauge_lab::kernel::errno_of(&it)))
+    error.map_or("ok".to_owned(), |it| {
+        format!("{:?}", cgauge_lab::kernel::errno_of(&it))
+    })
 }

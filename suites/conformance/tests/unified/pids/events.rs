@@ -17,12 +17,19 @@ const REFUSED: u64 = 3;
 
 /// `pids.events` counts refused forks in the group whose limit it was and in all above it.
 #[rstest]
-fn refused_fork_is_counted_where_the_limit_is(lab: Lab, #[values("top", "middle", "leaf")] limited: &str) -> Outcome {
+fn refused_fork_is_counted_where_the_limit_is(
+    lab: Lab,
+    #[values("top", "middle", "leaf")] limited: &str,
+) -> Outcome {
     let line = Line::new(&lab)?;
     let by_limit = line.leaf.has("pids.events.local")?;
     let _held = line.refuse_in_leaf(&lab, limited)?;
     for (name, group) in line.groups() {
-        let counts = if by_limit { line.is_at_or_above(name, limited) } else { name == "leaf" };
+        let counts = if by_limit {
+            line.is_at_or_above(name, limited)
+        } else {
+            name == "leaf"
+        };
         let expected = if counts { REFUSED } else { 0 };
         let reason = if by_limit {
             "cgroup-v2.rst, pids.events max: times \"the cgroup's total number of processes hit the pids.max limit\", here or below"
@@ -41,7 +48,10 @@ fn refused_fork_is_counted_where_the_limit_is(lab: Lab, #[values("top", "middle"
 
 /// `pids.events.local` counts refused forks in the group whose limit it was, and nowhere else.
 #[rstest]
-fn local_events_count_the_own_limit_alone(lab: Lab, #[values("top", "middle", "leaf")] limited: &str) -> Outcome {
+fn local_events_count_the_own_limit_alone(
+    lab: Lab,
+    #[values("top", "middle", "leaf")] limited: &str,
+) -> Outcome {
     lab.needs_file("pids.events.local", "since 6.11")?;
     let line = Line::new(&lab)?;
     let _held = line.refuse_in_leaf(&lab, limited)?;
@@ -61,8 +71,14 @@ fn local_events_count_the_own_limit_alone(lab: Lab, #[values("top", "middle", "l
 
 /// Under `pids_localevents` the group that forked counts, as it did before 6.11, whosever limit it was.
 #[rstest]
-fn old_meaning_comes_back_with_the_mount_option(lab: Lab, #[values("top", "leaf")] limited: &str) -> Outcome {
-    lab.needs_file("pids.events.local", "since 6.11, and the mount option pids_localevents with it")?;
+fn old_meaning_comes_back_with_the_mount_option(
+    lab: Lab,
+    #[values("top", "leaf")] limited: &str,
+) -> Outcome {
+    lab.needs_file(
+        "pids.events.local",
+        "since 6.11, and the mount option pids_localevents with it",
+    )?;
     let remounted = lab.remount("pids_localevents")?;
     lab.interface("the answer to a remount with pids_localevents")
         .covers([R137])
@@ -180,7 +196,11 @@ impl Line {
     }
 
     fn groups(&self) -> [(&'static str, &Group); 3] {
-        [("top", &self.top), ("middle", &self.middle), ("leaf", &self.leaf)]
+        [
+            ("top", &self.top),
+            ("middle", &self.middle),
+            ("leaf", &self.leaf),
+        ]
     }
 
     fn is_at_or_above(&self, name: &str, limited: &str) -> bool {
@@ -196,11 +216,13 @@ impl Line {
         }
         let held = self.leaf.sleeper()?;
         for _ in 0..REFUSED {
-            lab.enforcement(&format!("the answer to a clone into the leaf, with {limited} at its limit"))
-                .covers([R132])
-                .file("pids.max")
-                .answered(&self.leaf.try_spawn(|| ())?)
-                .equals("EAGAIN", "one process is there, and one is allowed");
+            lab.enforcement(&format!(
+                "the answer to a clone into the leaf, with {limited} at its limit"
+            ))
+            .covers([R132])
+            .file("pids.max")
+            .answered(&self.leaf.try_spawn(|| ())?)
+            .equals("EAGAIN", "one process is there, and one is allowed");
         }
         Ok(held)
     }

@@ -11,7 +11,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 fn fork_above_the_limit_fails_with_eagain(lab: Lab, #[values(1, 8, 64)] limit: u64) -> Outcome {
     let bounded = lab.group("bounded")?;
     bounded.set("pids.max", limit)?;
-    let mut held: Vec<_> = (0..limit).map(|_| bounded.sleeper()).collect::<Result<_, _>>()?;
+    let mut held: Vec<_> = (0..limit)
+        .map(|_| bounded.sleeper())
+        .collect::<Result<_, _>>()?;
 
     lab.enforcement("the answer to the clone above the limit")
         .covers([R132])
@@ -23,7 +25,10 @@ fn fork_above_the_limit_fails_with_eagain(lab: Lab, #[values(1, 8, 64)] limit: u
         .file("pids.current")
         .unit(Unit::Processes)
         .observed(bounded.number("pids.current")?)
-        .equals(limit, "each sleeper is one process, and the refused one is none");
+        .equals(
+            limit,
+            "each sleeper is one process, and the refused one is none",
+        );
 
     bounded.set("pids.max", limit + 1)?;
     held.push(bounded.sleeper()?);
@@ -31,7 +36,10 @@ fn fork_above_the_limit_fails_with_eagain(lab: Lab, #[values(1, 8, 64)] limit: u
         .covers([R132])
         .file("pids.max")
         .answered(&bounded.try_spawn(|| ())?)
-        .equals("EAGAIN", "the limit was raised by one process, and that one is there");
+        .equals(
+            "EAGAIN",
+            "the limit was raised by one process, and that one is there",
+        );
     Ok(())
 }
 
@@ -39,10 +47,20 @@ fn fork_above_the_limit_fails_with_eagain(lab: Lab, #[values(1, 8, 64)] limit: u
 #[rstest]
 fn every_way_to_fork_meets_the_limit(
     lab: Lab,
-    #[values(Mechanism::Fork, Mechanism::Vfork, Mechanism::Clone3, Mechanism::Thread)] mechanism: Mechanism,
+    #[values(
+        Mechanism::Fork,
+        Mechanism::Vfork,
+        Mechanism::Clone3,
+        Mechanism::Thread
+    )]
+    mechanism: Mechanism,
 ) -> Outcome {
     const FORKS: u64 = 5;
-    let load = ForkRate { mechanism, forks: FORKS, deadline: Millis(1000) };
+    let load = ForkRate {
+        mechanism,
+        forks: FORKS,
+        deadline: Millis(1000),
+    };
     let bounded = lab.group("bounded")?;
 
     // The load itself is one process. The kernel lets go of a thread only some
@@ -79,7 +97,9 @@ fn attach_above_the_limit_is_allowed(lab: Lab, #[values(0, 1, 3)] limit: u64) ->
     let outside = lab.group("outside")?;
     let bounded = lab.group("bounded")?;
     bounded.set("pids.max", limit)?;
-    let newcomers: Vec<_> = (0..limit + 2).map(|_| outside.sleeper()).collect::<Result<_, _>>()?;
+    let newcomers: Vec<_> = (0..limit + 2)
+        .map(|_| outside.sleeper())
+        .collect::<Result<_, _>>()?;
 
     for newcomer in &newcomers {
         lab.enforcement("the answer to a move into the group")
@@ -93,7 +113,10 @@ fn attach_above_the_limit_is_allowed(lab: Lab, #[values(0, 1, 3)] limit: u64) ->
         .file("pids.current")
         .unit(Unit::Processes)
         .observed(bounded.number("pids.current")?)
-        .equals(limit + 2, "cgroup-v2.rst, PID: \"it is possible to have pids.current > pids.max\"");
+        .equals(
+            limit + 2,
+            "cgroup-v2.rst, PID: \"it is possible to have pids.current > pids.max\"",
+        );
     lab.enforcement("the answer to a clone beyond the limit")
         .covers([R132, R133])
         .file("pids.max")
@@ -124,7 +147,9 @@ fn attach_above_the_limit_is_allowed(lab: Lab, #[values(0, 1, 3)] limit: u64) ->
 #[rstest]
 fn limit_lowered_below_what_is_there_ends_nobody(lab: Lab) -> Outcome {
     let bounded = lab.group("bounded")?;
-    let mut held: Vec<_> = (0..4).map(|_| bounded.sleeper()).collect::<Result<_, _>>()?;
+    let mut held: Vec<_> = (0..4)
+        .map(|_| bounded.sleeper())
+        .collect::<Result<_, _>>()?;
     lab.interface("the answer to a limit below the number of processes")
         .covers([R133])
         .file("pids.max")
@@ -142,11 +167,13 @@ fn limit_lowered_below_what_is_there_ends_nobody(lab: Lab) -> Outcome {
         while held.len() > left {
             held.pop().map_or(Ok(()), Process::end)?;
         }
-        lab.enforcement(&format!("the answer to a clone with {left} there and a limit of 2"))
-            .covers([R132])
-            .file("pids.max")
-            .answered(&bounded.try_spawn(|| ())?)
-            .equals(expected, "the clone makes one more than are there");
+        lab.enforcement(&format!(
+            "the answer to a clone with {left} there and a limit of 2"
+        ))
+        .covers([R132])
+        .file("pids.max")
+        .answered(&bounded.try_spawn(|| ())?)
+        .equals(expected, "the clone makes one more than are there");
     }
     Ok(())
 }
@@ -181,7 +208,10 @@ fn limit_of_zero_lets_nobody_be_born(lab: Lab) -> Outcome {
 
 /// Of several limits on the way up the tightest holds, wherever it stands.
 #[rstest]
-fn tightest_limit_on_the_way_up_holds(lab: Lab, #[values("top", "middle", "leaf")] tightest: &str) -> Outcome {
+fn tightest_limit_on_the_way_up_holds(
+    lab: Lab,
+    #[values("top", "middle", "leaf")] tightest: &str,
+) -> Outcome {
     let top = lab.group("top")?;
     top.enable("pids")?;
     let middle = top.make("middle")?;
@@ -202,7 +232,10 @@ fn tightest_limit_on_the_way_up_holds(lab: Lab, #[values("top", "middle", "leaf"
             .file("pids.current")
             .unit(Unit::Processes)
             .observed(group.number("pids.current")?)
-            .equals(held.len(), "a charge that one level refuses is taken back at all levels");
+            .equals(
+                held.len(),
+                "a charge that one level refuses is taken back at all levels",
+            );
     }
     Ok(())
 }
@@ -217,11 +250,13 @@ fn siblings_share_the_limit_of_their_parent(lab: Lab) -> Outcome {
     let _held = [one.sleeper()?, one.sleeper()?];
     let last = other.sleeper()?;
     for (name, group) in [("one", &one), ("other", &other)] {
-        lab.enforcement(&format!("the answer to a clone into {name}, which has no limit of its own"))
-            .covers([R132])
-            .file("pids.max")
-            .answered(&group.try_spawn(|| ())?)
-            .equals("EAGAIN", "the two have all that their parent may have");
+        lab.enforcement(&format!(
+            "the answer to a clone into {name}, which has no limit of its own"
+        ))
+        .covers([R132])
+        .file("pids.max")
+        .answered(&group.try_spawn(|| ())?)
+        .equals("EAGAIN", "the two have all that their parent may have");
     }
     last.end()?;
     lab.enforcement("the answer to a clone into one after a process of other has gone")
@@ -256,7 +291,10 @@ fn limit_reads_back_what_it_took(lab: Lab) -> Outcome {
             .covers([R045])
             .file("pids.max")
             .answered(&bounded.try_set("pids.max", refused))
-            .equals("EINVAL", "kernel/cgroup/pids.c, pids_max_write: neither \"max\" nor 0 to PID_MAX_LIMIT");
+            .equals(
+                "EINVAL",
+                "kernel/cgroup/pids.c, pids_max_write: neither \"max\" nor 0 to PID_MAX_LIMIT",
+            );
     }
     lab.interface("the limit after what was refused")
         .covers([R045])
