@@ -42,20 +42,9 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |it: &str| {
-            if it.is_empty() {
-                "nothing".to_owned()
-            } else {
-                it.to_owned()
-            }
+            if it.is_empty() { "nothing".to_owned() } else { it.to_owned() }
         };
-        write!(
-            f,
-            "{}: {}: {} -> {}",
-            self.case,
-            self.record,
-            shown(&self.base),
-            shown(&self.new)
-        )
+        write!(f, "{}: {}: {} -> {}", self.case, self.record, shown(&self.base), shown(&self.new))
     }
 }
 
@@ -64,11 +53,7 @@ impl fmt::Display for Difference {
 #[must_use]
 pub fn compare(base: &Run, new: &Run) -> Comparison {
     let several = [base, new].iter().any(|it| it.configurations.len() > 1);
-    let scope = if several {
-        Scope::Configuration
-    } else {
-        Scope::Run
-    };
+    let scope = if several { Scope::Configuration } else { Scope::Run };
     let (base, new) = (by_name(base, scope), by_name(new, scope));
     let mut found = Comparison::default();
     for (name, case) in &base {
@@ -79,10 +64,7 @@ pub fn compare(base: &Run, new: &Run) -> Comparison {
         let (said, answer) = (statements(case), statements(other));
         found.cases += 1;
         found.records += said.len();
-        for record in said
-            .keys()
-            .chain(answer.keys().filter(|it| !said.contains_key(*it)))
-        {
+        for record in said.keys().chain(answer.keys().filter(|it| !said.contains_key(*it))) {
             let (base, new) = (said.get(record), answer.get(record));
             if base.map(|it| &it.exactly) != new.map(|it| &it.exactly) {
                 let shown =
@@ -96,10 +78,7 @@ pub fn compare(base: &Run, new: &Run) -> Comparison {
             }
         }
     }
-    found.only_in_new = new
-        .into_keys()
-        .filter(|it| !base.contains_key(it))
-        .collect();
+    found.only_in_new = new.into_keys().filter(|it| !base.contains_key(it)).collect();
     found
 }
 
@@ -115,9 +94,7 @@ fn by_name(run: &Run, scope: Scope) -> BTreeMap<String, &CaseReport> {
         Scope::Configuration => format!("{config} {} {}", it.suite, it.case),
         Scope::Run => format!("{} {}", it.suite, it.case),
     };
-    run.cases()
-        .map(|(of, case)| (name(&of.start.config, case), case))
-        .collect()
+    run.cases().map(|(of, case)| (name(&of.start.config, case), case)).collect()
 }
 
 /// A record, for a reader and to the letter.
@@ -130,29 +107,15 @@ struct Statement {
 fn statements(case: &CaseReport) -> BTreeMap<String, Statement> {
     let mut all = Statements(BTreeMap::new());
     for it in &case.checks {
-        let it = &cgauge_record::Check {
-            config: String::new(),
-            ..it.clone()
-        };
-        all.add(
-            "check",
-            &it.what,
-            format!("{} {}", it.observed, it.unit),
-            it,
-        );
+        let it = &cgauge_record::Check { config: String::new(), ..it.clone() };
+        all.add("check", &it.what, format!("{} {}", it.observed, it.unit), it);
     }
     for it in &case.values {
-        let it = &cgauge_record::Value {
-            config: String::new(),
-            ..it.clone()
-        };
+        let it = &cgauge_record::Value { config: String::new(), ..it.clone() };
         all.add("value", &it.metric, format!("{} {}", it.value, it.unit), it);
     }
     for it in &case.histograms {
-        let it = &cgauge_record::Histogram {
-            config: String::new(),
-            ..it.clone()
-        };
+        let it = &cgauge_record::Histogram { config: String::new(), ..it.clone() };
         all.add(
             "histogram",
             &it.metric,
@@ -161,16 +124,8 @@ fn statements(case: &CaseReport) -> BTreeMap<String, Statement> {
         );
     }
     for it in &case.series {
-        let it = &cgauge_record::Series {
-            config: String::new(),
-            ..it.clone()
-        };
-        all.add(
-            "series",
-            &it.metric,
-            format!("{} points in {}", it.points.len(), it.unit),
-            it,
-        );
+        let it = &cgauge_record::Series { config: String::new(), ..it.clone() };
+        all.add("series", &it.metric, format!("{} points in {}", it.points.len(), it.unit), it);
     }
     all.0
 }
@@ -181,12 +136,10 @@ impl Statements {
     fn add(&mut self, kind: &str, about: &str, shown: String, record: &impl Serialize) {
         let first = format!("{kind} {about}");
         let numbered = (2..).map(|again| format!("{first} ({again})"));
-        let free = std::iter::once(first.clone())
-            .chain(numbered)
-            .find(|it| !self.0.contains_key(it));
+        let free =
+            std::iter::once(first.clone()).chain(numbered).find(|it| !self.0.contains_key(it));
         // The types of a record hold nothing that JSON cannot.
         let exactly = serde_json::to_string(record).unwrap_or_default();
-        self.0
-            .insert(free.unwrap_or(first), Statement { shown, exactly });
+        self.0.insert(free.unwrap_or(first), Statement { shown, exactly });
     }
 }

@@ -67,12 +67,7 @@ pub(crate) fn last_words(output: &[String]) -> Option<&str> {
     let panic = output.iter().rposition(|it| it.contains("panicked at"));
     let message = panic.and_then(|at| output.get(at + 1)).filter(spoken);
     // libtest prints it behind the case's name, on the same line.
-    let returned = || {
-        output
-            .iter()
-            .rev()
-            .find_map(|it| Some(it.split_once("Error: ")?.1))
-    };
+    let returned = || output.iter().rev().find_map(|it| Some(it.split_once("Error: ")?.1));
     message
         .map(String::as_str)
         .or_else(returned)

@@ -56,10 +56,7 @@ pub(crate) fn write(run: &Run, out: &mut dyn Write) -> io::Result<()> {
         counts: &run.end,
         requirements_total: ALL,
         configurations: run.configurations.iter().map(|it| &it.start).collect(),
-        cases: run
-            .cases()
-            .map(|(configuration, it)| case(configuration, it))
-            .collect(),
+        cases: run.cases().map(|(configuration, it)| case(configuration, it)).collect(),
         never_ran: never_ran(run),
         notes: &run.notes,
     };
@@ -80,12 +77,8 @@ fn never_ran(run: &Run) -> Vec<NeverRan<'_>> {
 }
 
 fn case<'a>(configuration: &'a Configuration, case: &'a CaseReport) -> Case<'a> {
-    let mut requirements: Vec<Requirement> = case
-        .checks
-        .iter()
-        .flat_map(|it| &it.requirements)
-        .copied()
-        .collect();
+    let mut requirements: Vec<Requirement> =
+        case.checks.iter().flat_map(|it| &it.requirements).copied().collect();
     requirements.sort_unstable();
     requirements.dedup();
     let went_wrong = matches!(case.outcome, Outcome::Fail | Outcome::Error);
@@ -97,9 +90,7 @@ fn case<'a>(configuration: &'a Configuration, case: &'a CaseReport) -> Case<'a> 
         reason: &case.reason,
         elapsed_ns: case.elapsed_ns,
         checks: case.checks.len(),
-        failed_checks: describe::failed(&case.checks)
-            .map(describe::sentence)
-            .collect(),
+        failed_checks: describe::failed(&case.checks).map(describe::sentence).collect(),
         requirements,
         rerun: went_wrong.then(|| rerun_command(&configuration.start, &case.suite, &case.case)),
     }

@@ -41,10 +41,7 @@ pub struct Judgement {
 
 impl Judgement {
     pub(crate) fn new(outcome: Outcome, reason: impl Into<String>) -> Self {
-        Self {
-            outcome,
-            reason: reason.into(),
-        }
+        Self { outcome, reason: reason.into() }
     }
 }
 
@@ -74,16 +71,11 @@ pub fn judge(checks: &[Check], skip: Option<&str>, finish: &Finish) -> Judgement
     };
     if let Some(first) = ending.kernel_complaints.first() {
         let more = and_more(ending.kernel_complaints.len() - 1, "complaint");
-        return Judgement::new(
-            Outcome::Fail,
-            format!("the kernel complained: {first}{more}"),
-        );
+        return Judgement::new(Outcome::Fail, format!("the kernel complained: {first}{more}"));
     }
     let stops = skip.is_some() && ending.exit_code == Some(STOPPED);
-    let ending = &Ending {
-        exit_code: if stops { Some(0) } else { ending.exit_code },
-        ..ending.clone()
-    };
+    let ending =
+        &Ending { exit_code: if stops { Some(0) } else { ending.exit_code }, ..ending.clone() };
     if let Some(reason) = nonsense(checks).or_else(|| disorder(ending)) {
         return Judgement::new(Outcome::Error, reason);
     }
@@ -154,11 +146,8 @@ fn says(check: &Check) -> Says {
             return Says::Nonsense("the value that it demands lies outside its bounds");
         }
     }
-    let demands_number = limits
-        .into_iter()
-        .chain([&check.equals])
-        .flatten()
-        .any(|it| it.number().is_some());
+    let demands_number =
+        limits.into_iter().chain([&check.equals]).flatten().any(|it| it.number().is_some());
     if demands_number && not_finite(&check.observed) {
         return Says::Nonsense("what it observed is no finite number");
     }
@@ -201,16 +190,10 @@ fn disorder(ending: &Ending) -> Option<String> {
         None => String::new(),
     };
     if ending.timed_out {
-        return Some(format!(
-            "the case was killed when its deadline was over{}",
-            last_words()
-        ));
+        return Some(format!("the case was killed when its deadline was over{}", last_words()));
     }
     if let Some(signal) = ending.signal {
-        return Some(format!(
-            "the case was killed by signal {signal}{}",
-            last_words()
-        ));
+        return Some(format!("the case was killed by signal {signal}{}", last_words()));
     }
     match ending.exit_code {
         Some(0) => {}
@@ -262,8 +245,7 @@ impl Tally {
             Outcome::Inconclusive => &mut self.end.inconclusive,
         };
         *counter += 1;
-        self.requirements
-            .extend(checks.iter().flat_map(|it| &it.requirements));
+        self.requirements.extend(checks.iter().flat_map(|it| &it.requirements));
     }
 
     /// The counts so far. A requirement is covered when an executed check named it.
@@ -311,10 +293,7 @@ mod tests {
     }
 
     fn exit(code: i32) -> Ending {
-        Ending {
-            exit_code: Some(code),
-            ..Ending::default()
-        }
+        Ending { exit_code: Some(code), ..Ending::default() }
     }
 
     fn outcome(checks: &[Check], skip: Option<&str>, ending: Ending) -> Outcome {
@@ -324,10 +303,7 @@ mod tests {
     #[test]
     fn the_stated_verdict_counts_for_nothing() {
         let lies_pass = broken();
-        let lies_fail = Check {
-            verdict: Verdict::Fail,
-            ..held()
-        };
+        let lies_fail = Check { verdict: Verdict::Fail, ..held() };
         assert_eq!(outcome(&[lies_pass], None, exit(0)), Outcome::Fail);
         assert_eq!(outcome(&[lies_fail], None, exit(0)), Outcome::Pass);
     }
@@ -338,10 +314,7 @@ mod tests {
         for finish in [
             Finish::Ended(exit(0)),
             Finish::Ended(exit(101)),
-            Finish::Ended(Ending {
-                timed_out: true,
-                ..Ending::default()
-            }),
+            Finish::Ended(Ending { timed_out: true, ..Ending::default() }),
             Finish::GuestPanicked,
             Finish::GuestVanished("signal 9".into()),
             Finish::HostDeadline(60),
@@ -351,11 +324,7 @@ mod tests {
         ] {
             let it = judge(&checks, Some("no such file"), &finish);
             assert_eq!(it.outcome, Outcome::Fail, "{finish:?}");
-            assert!(
-                it.reason.ends_with("and 2 more failed checks"),
-                "{}",
-                it.reason
-            );
+            assert!(it.reason.ends_with("and 2 more failed checks"), "{}", it.reason);
             assert!(it.reason.contains("pids.max is 8"), "{}", it.reason);
         }
     }
@@ -376,10 +345,7 @@ mod tests {
             assert_eq!(it.outcome, Outcome::Error, "{finish:?}");
             assert!(!it.reason.is_empty());
         }
-        let warned = Ending {
-            kernel_complaints: complaint,
-            ..exit(101)
-        };
+        let warned = Ending { kernel_complaints: complaint, ..exit(101) };
         assert_eq!(outcome(&[held()], Some("x"), warned), Outcome::Fail);
     }
 
@@ -388,30 +354,13 @@ mod tests {
         for ending in [
             exit(127),
             Ending::default(),
-            Ending {
-                signal: Some(9),
-                ..Ending::default()
-            },
-            Ending {
-                timed_out: true,
-                signal: Some(9),
-                ..Ending::default()
-            },
-            Ending {
-                leftovers: vec!["group /t/a".into()],
-                ..exit(0)
-            },
-            Ending {
-                records_dropped: 3,
-                ..exit(0)
-            },
+            Ending { signal: Some(9), ..Ending::default() },
+            Ending { timed_out: true, signal: Some(9), ..Ending::default() },
+            Ending { leftovers: vec!["group /t/a".into()], ..exit(0) },
+            Ending { records_dropped: 3, ..exit(0) },
         ] {
             for skip in [None, Some("no pids controller")] {
-                assert_eq!(
-                    outcome(&[held()], skip, ending.clone()),
-                    Outcome::Error,
-                    "{ending:?}"
-                );
+                assert_eq!(outcome(&[held()], skip, ending.clone()), Outcome::Error, "{ending:?}");
             }
         }
     }
@@ -425,10 +374,7 @@ mod tests {
             "test result: FAILED",
             "",
         ];
-        let ending = Ending {
-            output: output.map(str::to_owned).to_vec(),
-            ..exit(101)
-        };
+        let ending = Ending { output: output.map(str::to_owned).to_vec(), ..exit(101) };
         let it = judge(&[], None, &Finish::Ended(ending));
         assert_eq!(
             it.reason,
@@ -438,15 +384,9 @@ mod tests {
 
     #[test]
     fn an_error_repeats_what_the_case_returned() {
-        let output = [
-            "test limit::holds ... Error: mkdir a: EPERM",
-            "FAILED",
-            "test result: FAILED",
-        ];
-        let ending = Ending {
-            output: output.map(str::to_owned).to_vec(),
-            ..exit(101)
-        };
+        let output =
+            ["test limit::holds ... Error: mkdir a: EPERM", "FAILED", "test result: FAILED"];
+        let ending = Ending { output: output.map(str::to_owned).to_vec(), ..exit(101) };
         let it = judge(&[], None, &Finish::Ended(ending));
         assert!(it.reason.ends_with(": mkdir a: EPERM"), "{}", it.reason);
     }
@@ -457,10 +397,7 @@ mod tests {
         assert_eq!(outcome(&[held()], Some("no file"), exit(0)), Outcome::Skip);
         assert_eq!(outcome(&[], Some("no file"), exit(STOPPED)), Outcome::Skip);
         assert_eq!(outcome(&[held()], None, exit(STOPPED)), Outcome::Error);
-        assert_eq!(
-            outcome(&[broken()], Some("no file"), exit(0)),
-            Outcome::Fail
-        );
+        assert_eq!(outcome(&[broken()], Some("no file"), exit(0)), Outcome::Fail);
     }
 
     #[test]
@@ -471,30 +408,14 @@ mod tests {
 
     #[test]
     fn a_check_that_no_kernel_could_decide_is_an_error() {
-        let unbound = Check {
-            at_most: None,
-            ..held()
-        };
-        let empty = Check {
-            at_least: Some(9.into()),
-            ..held()
-        };
-        let outside = Check {
-            equals: Some(9.into()),
-            ..held()
-        };
+        let unbound = Check { at_most: None, ..held() };
+        let empty = Check { at_least: Some(9.into()), ..held() };
+        let outside = Check { equals: Some(9.into()), ..held() };
         let word = check(8, "max");
-        let infinite = Check {
-            at_most: Some(Quantity::Real(f64::INFINITY)),
-            ..held()
-        };
+        let infinite = Check { at_most: Some(Quantity::Real(f64::INFINITY)), ..held() };
         let nan = check(f64::NAN, 8);
         for it in [unbound, empty, outside, word, infinite, nan] {
-            assert_eq!(
-                outcome(&[held(), it.clone()], None, exit(0)),
-                Outcome::Error,
-                "{it:?}"
-            );
+            assert_eq!(outcome(&[held(), it.clone()], None, exit(0)), Outcome::Error, "{it:?}");
             assert_eq!(outcome(&[broken(), it], None, exit(0)), Outcome::Fail);
         }
         assert_eq!(outcome(&[check("max", 8)], None, exit(0)), Outcome::Fail);
@@ -503,19 +424,11 @@ mod tests {
     #[test]
     fn a_results_file_cannot_talk_its_checks_away() {
         let stated = |outcome| Judgement::new(outcome, "because");
-        for claim in [
-            Outcome::Pass,
-            Outcome::Skip,
-            Outcome::Error,
-            Outcome::Inconclusive,
-        ] {
+        for claim in [Outcome::Pass, Outcome::Skip, Outcome::Error, Outcome::Inconclusive] {
             assert_eq!(review(&[broken()], stated(claim)).outcome, Outcome::Fail);
         }
         assert_eq!(review(&[], stated(Outcome::Pass)).outcome, Outcome::Error);
-        assert_eq!(
-            review(&[check(f64::NAN, 8)], stated(Outcome::Pass)).outcome,
-            Outcome::Error
-        );
+        assert_eq!(review(&[check(f64::NAN, 8)], stated(Outcome::Pass)).outcome, Outcome::Error);
         for claim in [Outcome::Pass, Outcome::Fail, Outcome::Skip, Outcome::Error] {
             assert_eq!(review(&[held()], stated(claim)).outcome, claim);
         }
@@ -526,28 +439,13 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(
             Outcome::Pass,
-            &[
-                held(),
-                Check {
-                    requirements: vec![ids::S13, ids::R132],
-                    ..held()
-                },
-            ],
+            &[held(), Check { requirements: vec![ids::S13, ids::R132], ..held() }],
         );
         tally.add(Outcome::Skip, &[]);
-        tally.add(
-            Outcome::Error,
-            &[Check {
-                requirements: vec![ids::R001],
-                ..held()
-            }],
-        );
+        tally.add(Outcome::Error, &[Check { requirements: vec![ids::R001], ..held() }]);
         tally.add(Outcome::Fail, &[broken()]);
         let end = tally.end();
-        assert_eq!(
-            (end.passed, end.failed, end.skipped, end.errors),
-            (1, 1, 1, 1)
-        );
+        assert_eq!((end.passed, end.failed, end.skipped, end.errors), (1, 1, 1, 1));
         assert_eq!(end.requirements, [ids::R001, ids::R132, ids::S13]);
         assert_eq!(end.requirements_covered, 3);
     }

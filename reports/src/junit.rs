@@ -34,9 +34,7 @@ fn suite(configuration: &Configuration, cases: &[CaseReport], catalogue: &Catalo
     let mut suite = TestSuite::new(format!("{name} {}", start.config));
     suite.timestamp = start.started.parse().ok();
     suite.set_time(Duration::from_nanos(
-        cases
-            .iter()
-            .fold(0, |sum, it| sum.saturating_add(it.elapsed_ns)),
+        cases.iter().fold(0, |sum, it| sum.saturating_add(it.elapsed_ns)),
     ));
     for (key, value) in [
         ("kernel", &start.kernel.release),
@@ -56,10 +54,7 @@ fn suite(configuration: &Configuration, cases: &[CaseReport], catalogue: &Catalo
 fn case(configuration: &Configuration, case: &CaseReport, catalogue: &Catalogue) -> TestCase {
     let non_success = |kind, class: &str, text: String| {
         let mut status = TestCaseStatus::non_success(kind);
-        status
-            .set_type(class)
-            .set_message(&case.reason)
-            .set_description(text);
+        status.set_type(class).set_message(&case.reason).set_description(text);
         status
     };
     let status = match case.outcome {
@@ -69,11 +64,9 @@ fn case(configuration: &Configuration, case: &CaseReport, catalogue: &Catalogue)
             "fail",
             particulars(configuration, case, catalogue),
         ),
-        Outcome::Error => non_success(
-            NonSuccessKind::Error,
-            "error",
-            particulars(configuration, case, catalogue),
-        ),
+        Outcome::Error => {
+            non_success(NonSuccessKind::Error, "error", particulars(configuration, case, catalogue))
+        }
         Outcome::Skip => skipped(&case.reason),
         // JUnit has no word for it, and it is neither a pass nor a failure.
         Outcome::Inconclusive => skipped(&format!("inconclusive: {}", case.reason)),
@@ -85,12 +78,8 @@ fn case(configuration: &Configuration, case: &CaseReport, catalogue: &Catalogue)
     if !case.values.is_empty() {
         let mut values = String::new();
         for value in case.values.iter().take(200) {
-            let _ = writeln!(
-                values,
-                "{} = {}",
-                value.metric,
-                units::exact(&value.value, value.unit)
-            );
+            let _ =
+                writeln!(values, "{} = {}", value.metric, units::exact(&value.value, value.unit));
         }
         it.set_system_out(values);
     }
@@ -110,11 +99,7 @@ fn skipped(reason: &str) -> TestCaseStatus {
 /// version must not become some.
 fn class_name(config: &str, suite: &str) -> String {
     let config = config.replace('.', "_");
-    if config.is_empty() {
-        suite.to_owned()
-    } else {
-        format!("{config}.{suite}")
-    }
+    if config.is_empty() { suite.to_owned() } else { format!("{config}.{suite}") }
 }
 
 /// Everything that a reader of the CI server needs, without a link to follow.
@@ -137,10 +122,7 @@ fn particulars(configuration: &Configuration, case: &CaseReport, catalogue: &Cat
         }
     }
     let _ = writeln!(text, "reason: {}", case.reason);
-    let _ = write!(
-        text,
-        "again:  {}",
-        rerun_command(&configuration.start, &case.suite, &case.case)
-    );
+    let _ =
+        write!(text, "again:  {}", rerun_command(&configuration.start, &case.suite, &case.case));
     text
 }

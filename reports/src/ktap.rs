@@ -17,21 +17,14 @@ pub(crate) fn write(run: &Run, out: &mut dyn Write) -> io::Result<()> {
     let suites: Vec<(&Configuration, &[CaseReport])> = run
         .configurations
         .iter()
-        .flat_map(|it| {
-            it.cases
-                .chunk_by(|a, b| a.suite == b.suite)
-                .map(move |cases| (it, cases))
-        })
+        .flat_map(|it| it.cases.chunk_by(|a, b| a.suite == b.suite).map(move |cases| (it, cases)))
         .collect();
     writeln!(out, "KTAP version 1")?;
     writeln!(out, "1..{}", suites.len())?;
     for (number, (configuration, cases)) in (1..).zip(&suites) {
         let name = match run.configurations.len() {
             1 => name(&cases[0].suite),
-            _ => name(&format!(
-                "{} {}",
-                cases[0].suite, configuration.start.config
-            )),
+            _ => name(&format!("{} {}", cases[0].suite, configuration.start.config)),
         };
         writeln!(out, "  KTAP version 1")?;
         writeln!(out, "  # Subtest: {name}")?;
@@ -78,11 +71,7 @@ fn write_case(
                 diagnose(out, "  observed", &describe::observed(check))?;
                 diagnose(out, "  bound", &check.bound_reason)?;
             }
-            diagnose(
-                out,
-                "again",
-                &rerun_command(&configuration.start, &case.suite, &case.case),
-            )?;
+            diagnose(out, "again", &rerun_command(&configuration.start, &case.suite, &case.case))?;
             writeln!(out, "  not ok {number} {name}")
         }
         Outcome::Error => {
@@ -90,11 +79,7 @@ fn write_case(
             for line in &case.evidence {
                 diagnose(out, "  output", line)?;
             }
-            diagnose(
-                out,
-                "again",
-                &rerun_command(&configuration.start, &case.suite, &case.case),
-            )?;
+            diagnose(out, "again", &rerun_command(&configuration.start, &case.suite, &case.case))?;
             writeln!(out, "  not ok {number} {name} # ERROR {reason}")
         }
     }
@@ -119,13 +104,7 @@ fn plain(text: &str) -> String {
 
 /// The parser stops for good at these words of a kernel log, wherever they stand.
 fn defused(text: &str) -> String {
-    [
-        "List of all partitions:",
-        "Kernel panic - not syncing: VFS:",
-        "reboot: System halted",
-    ]
-    .iter()
-    .fold(text.to_owned(), |text, it| {
-        text.replace(it, &it.replace(' ', "_"))
-    })
+    ["List of all partitions:", "Kernel panic - not syncing: VFS:", "reboot: System halted"]
+        .iter()
+        .fold(text.to_owned(), |text, it| text.replace(it, &it.replace(' ', "_")))
 }

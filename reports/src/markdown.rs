@@ -36,9 +36,7 @@ pub(crate) fn write(run: &Run, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn of(run: &Run, outcome: Outcome) -> Vec<(&Configuration, &CaseReport)> {
-    run.cases()
-        .filter(|(_, case)| case.outcome == outcome)
-        .collect()
+    run.cases().filter(|(_, case)| case.outcome == outcome).collect()
 }
 
 fn write_wrong(run: &Run, outcome: Outcome, title: &str, out: &mut dyn Write) -> io::Result<()> {
@@ -53,11 +51,7 @@ fn write_wrong(run: &Run, outcome: Outcome, title: &str, out: &mut dyn Write) ->
     for (configuration, case) in cases.iter().take(MOST_ROWS) {
         let place = format!("{} {}", case.suite, case.case);
         let (expected, observed, why) = match describe::failed(&case.checks).next() {
-            Some(check) => (
-                describe::expected(check),
-                describe::observed(check),
-                reason_of(check),
-            ),
+            Some(check) => (describe::expected(check), describe::observed(check), reason_of(check)),
             None => (String::new(), String::new(), case.reason.clone()),
         };
         writeln!(
@@ -68,11 +62,7 @@ fn write_wrong(run: &Run, outcome: Outcome, title: &str, out: &mut dyn Write) ->
             escape(&expected),
             escape(&observed),
             escape(&why),
-            code(&rerun_command(
-                &configuration.start,
-                &case.suite,
-                &case.case
-            )),
+            code(&rerun_command(&configuration.start, &case.suite, &case.case)),
         )?;
     }
     write_rest(cases.len(), MOST_ROWS, out)?;
@@ -113,10 +103,7 @@ fn write_rest(count: usize, shown: usize, out: &mut dyn Write) -> io::Result<()>
 }
 
 fn write_configurations(run: &Run, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "| Configuration | Kernel | Clock | Machine |\n| --- | --- | --- | --- |"
-    )?;
+    writeln!(out, "| Configuration | Kernel | Clock | Machine |\n| --- | --- | --- | --- |")?;
     for Configuration { start, .. } in run.configurations.iter().take(MOST_ROWS) {
         let clock = format!("{:?}", start.clock).to_lowercase();
         let machine = format!("{} {} {}", start.qemu, start.machine, start.accel);
@@ -142,9 +129,7 @@ fn escape(text: &str) -> String {
             escaped.push(it);
         }
     }
-    escaped
-        .replace("://", "&#58;//")
-        .replace("www.", "www&#46;")
+    escaped.replace("://", "&#58;//").replace("www.", "www&#46;")
 }
 
 /// Text as code, within a table's cell.

@@ -27,10 +27,7 @@ pub(crate) fn split(case: &str) -> SplitName<'_> {
         base = rest;
     }
     parameters.reverse();
-    SplitName {
-        base,
-        parameters: parameters.join(", "),
-    }
+    SplitName { base, parameters: parameters.join(", ") }
 }
 
 fn parameter(segment: &str) -> Option<String> {
@@ -101,11 +98,7 @@ mod tests {
         for (case, base, parameters) in [
             ("bomb_stops", "bomb_stops", ""),
             ("bomb::limit_2_8", "bomb", "limit=8"),
-            (
-                "bomb::limit_02_1024::mode_1_Fork__new",
-                "bomb",
-                "limit=1024, mode=Fork__new",
-            ),
+            ("bomb::limit_02_1024::mode_1_Fork__new", "bomb", "limit=1024, mode=Fork__new"),
             ("rules::case_3_deep_tree", "rules", "deep_tree"),
             ("rules::case_3", "rules", "case 3"),
             ("freezer::moving_in_stops", "freezer::moving_in_stops", ""),
@@ -114,11 +107,7 @@ mod tests {
             ("a::_1", "a::_1", ""),
         ] {
             let split = split(case);
-            assert_eq!(
-                (split.base, split.parameters.as_str()),
-                (base, parameters),
-                "{case}"
-            );
+            assert_eq!((split.base, split.parameters.as_str()), (base, parameters), "{case}");
         }
     }
 

@@ -30,13 +30,7 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 5] = [
-        Self::Html,
-        Self::Junit,
-        Self::Ktap,
-        Self::Markdown,
-        Self::Json,
-    ];
+    pub const ALL: [Self; 5] = [Self::Html, Self::Junit, Self::Ktap, Self::Markdown, Self::Json];
 
     /// What each run directory has.
     pub const OF_EVERY_RUN: [Self; 4] = [Self::Html, Self::Junit, Self::Ktap, Self::Markdown];

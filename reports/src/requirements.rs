@@ -18,10 +18,7 @@ impl Text {
     /// Where the promise is written down.
     #[must_use]
     pub fn document(&self) -> &'static str {
-        match (
-            self.id.to_string().starts_with('S'),
-            self.section.starts_with("v1 "),
-        ) {
+        match (self.id.to_string().starts_with('S'), self.section.starts_with("v1 ")) {
             (true, _) => "the seed list of cgauge",
             (false, true) => "Documentation/admin-guide/cgroup-v1",
             (false, false) => "Documentation/admin-guide/cgroup-v2.rst",
@@ -48,10 +45,7 @@ impl Catalogue {
     /// What one of them promises; empty for one that the file lacks.
     #[must_use]
     pub fn promise(&self, id: Requirement) -> &str {
-        self.0
-            .iter()
-            .find(|it| it.id == id)
-            .map_or("", |it| it.promise.as_str())
+        self.0.iter().find(|it| it.id == id).map_or("", |it| it.promise.as_str())
     }
 }
 
@@ -61,11 +55,7 @@ fn parse(csv: &str) -> Vec<Text> {
     let texts = csv.lines().filter_map(|line| {
         let mut fields = fields(line).into_iter();
         let id = fields.next()?.parse().ok()?;
-        Some(Text {
-            id,
-            section: fields.next()?,
-            promise: fields.next()?,
-        })
+        Some(Text { id, section: fields.next()?, promise: fields.next()? })
     });
     texts.collect()
 }
@@ -101,19 +91,12 @@ mod tests {
         let catalogue = Catalogue::load();
         let ids: Vec<Requirement> = catalogue.iter().map(|it| it.id).collect();
         assert_eq!(ids, Requirement::all().collect::<Vec<_>>());
-        assert!(
-            catalogue
-                .iter()
-                .all(|it| !it.section.is_empty() && !it.promise.is_empty())
-        );
+        assert!(catalogue.iter().all(|it| !it.section.is_empty() && !it.promise.is_empty()));
     }
 
     #[test]
     fn quoted_fields_keep_commas_and_quotes() {
-        assert_eq!(
-            fields(r#"R1,"a, b","""x"" y",,z"#),
-            ["R1", "a, b", "\"x\" y", "", "z"]
-        );
+        assert_eq!(fields(r#"R1,"a, b","""x"" y",,z"#), ["R1", "a, b", "\"x\" y", "", "z"]);
         let catalogue = Catalogue::load();
         assert_eq!(
             catalogue.promise(ids::R017),

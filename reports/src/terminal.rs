@@ -44,11 +44,7 @@ pub fn case_line(end: &CaseEnd, colour: Colour) -> String {
         Painted(outcome_word(end.outcome), paint_of(end.outcome), colour),
         tidy(&end.suite, NAME),
         tidy(&end.case, NAME),
-        Painted(
-            &format!("({})", units::duration(end.elapsed_ns)),
-            Paint::Dim,
-            colour
-        ),
+        Painted(&format!("({})", units::duration(end.elapsed_ns)), Paint::Dim, colour),
     )
 }
 
@@ -57,10 +53,7 @@ pub fn write(run: &Run, colour: Colour, out: &mut dyn Write) -> io::Result<()> {
     let catalogue = Catalogue::load();
     let wrong = |it: &Outcome| matches!(it, Outcome::Fail | Outcome::Error | Outcome::Inconclusive);
     let count = run.cases().filter(|(_, case)| wrong(&case.outcome)).count();
-    let shown = run
-        .cases()
-        .filter(|(_, case)| wrong(&case.outcome))
-        .take(MOST_FAILURES);
+    let shown = run.cases().filter(|(_, case)| wrong(&case.outcome)).take(MOST_FAILURES);
     for (configuration, case) in shown {
         write_case(configuration, case, &catalogue, colour, out)?;
     }
@@ -97,11 +90,7 @@ fn write_case(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let line = |out: &mut dyn Write, label: &str, text: &str| {
-        writeln!(
-            out,
-            "  {} {text}",
-            Painted(&format!("{label:<9}"), Paint::Dim, colour)
-        )
+        writeln!(out, "  {} {text}", Painted(&format!("{label:<9}"), Paint::Dim, colour))
     };
     writeln!(
         out,
@@ -125,11 +114,7 @@ fn write_case(
         }
     }
     if failed > MOST_CHECKS {
-        line(
-            out,
-            "",
-            &format!("… and {} more failed checks", failed - MOST_CHECKS),
-        )?;
+        line(out, "", &format!("… and {} more failed checks", failed - MOST_CHECKS))?;
     }
     if failed == 0 || case.outcome != Outcome::Fail {
         line(out, "reason", &case.reason)?;
@@ -138,11 +123,7 @@ fn write_case(
     for text in &case.evidence[first..] {
         line(out, "output", text)?;
     }
-    line(
-        out,
-        "again",
-        &rerun_command(&configuration.start, &case.suite, &case.case),
-    )?;
+    line(out, "again", &rerun_command(&configuration.start, &case.suite, &case.case))?;
     writeln!(out)
 }
 

@@ -22,12 +22,8 @@ pub(crate) fn tidy(text: &str, limit: usize) -> String {
         .split_whitespace()
         .map(|it| it.chars().filter(|it| is_harmless(*it)).collect())
         .collect();
-    let line = words
-        .iter()
-        .filter(|it| !it.is_empty())
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(" ");
+    let line =
+        words.iter().filter(|it| !it.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ");
     let whole = head.len() == text.len();
     if whole && line.chars().count() <= limit {
         return line;
@@ -47,10 +43,8 @@ fn is_tidy(text: &str, limit: usize) -> bool {
 
 /// One line of output, its spacing kept.
 pub(crate) fn tidy_line(line: &str) -> String {
-    let spaced = cut(line, SENTENCE)
-        .trim_end()
-        .chars()
-        .map(|it| if it.is_whitespace() { ' ' } else { it });
+    let spaced =
+        cut(line, SENTENCE).trim_end().chars().map(|it| if it.is_whitespace() { ' ' } else { it });
     spaced.filter(|it| is_harmless(*it)).collect()
 }
 

@@ -22,9 +22,7 @@ pub(crate) fn exact(quantity: &Quantity, unit: Unit) -> String {
 
 /// A quantity with three significant digits in the unit that reads best.
 pub(crate) fn rounded(quantity: &Quantity, unit: Unit) -> String {
-    quantity
-        .number()
-        .map_or_else(|| quantity.to_string(), |it| readable(it, unit))
+    quantity.number().map_or_else(|| quantity.to_string(), |it| readable(it, unit))
 }
 
 /// A number with three significant digits in the unit that reads best: `1.5 ms`.
@@ -34,16 +32,9 @@ pub(crate) fn readable(number: f64, unit: Unit) -> String {
     }
     let scale = scale(unit, number);
     let digits = significant(number / scale.factor);
-    let symbol = if scale.factor == 1.0 && number == 1.0 {
-        counted(unit, number)
-    } else {
-        scale.symbol
-    };
-    if symbol.is_empty() {
-        digits
-    } else {
-        format!("{digits} {symbol}")
-    }
+    let symbol =
+        if scale.factor == 1.0 && number == 1.0 { counted(unit, number) } else { scale.symbol };
+    if symbol.is_empty() { digits } else { format!("{digits} {symbol}") }
 }
 
 /// A unit that numbers of a certain size are shown in.
@@ -56,95 +47,43 @@ pub(crate) struct Scale {
 }
 
 const TIME: [Scale; 4] = [
-    Scale {
-        factor: 1e9,
-        symbol: "s",
-    },
-    Scale {
-        factor: 1e6,
-        symbol: "ms",
-    },
-    Scale {
-        factor: 1e3,
-        symbol: "µs",
-    },
-    Scale {
-        factor: 1.0,
-        symbol: "ns",
-    },
+    Scale { factor: 1e9, symbol: "s" },
+    Scale { factor: 1e6, symbol: "ms" },
+    Scale { factor: 1e3, symbol: "µs" },
+    Scale { factor: 1.0, symbol: "ns" },
 ];
 const SIZE: [Scale; 5] = [
-    Scale {
-        factor: 1_099_511_627_776.0,
-        symbol: "TiB",
-    },
-    Scale {
-        factor: 1_073_741_824.0,
-        symbol: "GiB",
-    },
-    Scale {
-        factor: 1_048_576.0,
-        symbol: "MiB",
-    },
-    Scale {
-        factor: 1024.0,
-        symbol: "KiB",
-    },
-    Scale {
-        factor: 1.0,
-        symbol: "bytes",
-    },
+    Scale { factor: 1_099_511_627_776.0, symbol: "TiB" },
+    Scale { factor: 1_073_741_824.0, symbol: "GiB" },
+    Scale { factor: 1_048_576.0, symbol: "MiB" },
+    Scale { factor: 1024.0, symbol: "KiB" },
+    Scale { factor: 1.0, symbol: "bytes" },
 ];
 const RATE: [Scale; 5] = [
-    Scale {
-        factor: 1_099_511_627_776.0,
-        symbol: "TiB/s",
-    },
-    Scale {
-        factor: 1_073_741_824.0,
-        symbol: "GiB/s",
-    },
-    Scale {
-        factor: 1_048_576.0,
-        symbol: "MiB/s",
-    },
-    Scale {
-        factor: 1024.0,
-        symbol: "KiB/s",
-    },
-    Scale {
-        factor: 1.0,
-        symbol: "bytes/s",
-    },
+    Scale { factor: 1_099_511_627_776.0, symbol: "TiB/s" },
+    Scale { factor: 1_073_741_824.0, symbol: "GiB/s" },
+    Scale { factor: 1_048_576.0, symbol: "MiB/s" },
+    Scale { factor: 1024.0, symbol: "KiB/s" },
+    Scale { factor: 1.0, symbol: "bytes/s" },
 ];
 
 /// The unit in which `number` reads best. An axis asks with its greatest number.
 pub(crate) fn scale(unit: Unit, number: f64) -> Scale {
     let fitting = |scales: &'static [Scale]| {
         let size = number.abs();
-        scales
-            .iter()
-            .find(|it| size >= it.factor)
-            .or(scales.last())
-            .copied()
+        scales.iter().find(|it| size >= it.factor).or(scales.last()).copied()
     };
     let found = match unit {
         Unit::Nanoseconds => fitting(&TIME),
         Unit::Microseconds => {
             let in_nanoseconds = scale(Unit::Nanoseconds, (number * 1e3).abs().max(1e3));
-            Some(Scale {
-                factor: in_nanoseconds.factor / 1e3,
-                ..in_nanoseconds
-            })
+            Some(Scale { factor: in_nanoseconds.factor / 1e3, ..in_nanoseconds })
         }
         Unit::Bytes => fitting(&SIZE),
         Unit::BytesPerSecond => fitting(&RATE),
         _ => None,
     };
-    found.unwrap_or(Scale {
-        factor: 1.0,
-        symbol: plural(unit),
-    })
+    found.unwrap_or(Scale { factor: 1.0, symbol: plural(unit) })
 }
 
 /// The unit's own symbol; nothing for a bare count.
@@ -226,17 +165,11 @@ mod tests {
 
     #[test]
     fn what_a_verdict_hangs_on_is_exact() {
-        assert_eq!(
-            exact(&Quantity::from(1_500_001), Unit::Nanoseconds),
-            "1500001 ns (1.5 ms)"
-        );
+        assert_eq!(exact(&Quantity::from(1_500_001), Unit::Nanoseconds), "1500001 ns (1.5 ms)");
         assert_eq!(exact(&Quantity::from(9), Unit::Processes), "9 processes");
         assert_eq!(exact(&Quantity::from(1), Unit::Processes), "1 process");
         assert_eq!(exact(&Quantity::from("EAGAIN"), Unit::Errno), "\"EAGAIN\"");
         assert_eq!(exact(&Quantity::from("max"), Unit::Processes), "\"max\"");
-        assert_eq!(
-            exact(&Quantity::from(4096), Unit::Bytes),
-            "4096 bytes (4 KiB)"
-        );
+        assert_eq!(exact(&Quantity::from(4096), Unit::Bytes), "4096 bytes (4 KiB)");
     }
 }

@@ -59,16 +59,11 @@ impl Verdict {
             Standing::Held
         };
         let sentence = match standing {
-            Standing::Held => format!(
-                "{kernels} kept every promise that was checked in {}",
-                cases(judged)
-            ),
+            Standing::Held => {
+                format!("{kernels} kept every promise that was checked in {}", cases(judged))
+            }
             Standing::Broken => {
-                format!(
-                    "{kernels} broke promises in {} of {}",
-                    end.failed,
-                    cases(judged)
-                )
+                format!("{kernels} broke promises in {} of {}", end.failed, cases(judged))
             }
             Standing::Undecided if judged == 0 => {
                 format!("nothing can be said of {kernels}: no case ran to its end")
@@ -127,11 +122,7 @@ fn kernels(run: &Run) -> String {
 }
 
 fn cases(count: u64) -> String {
-    if count == 1 {
-        "one case".to_owned()
-    } else {
-        format!("{count} cases")
-    }
+    if count == 1 { "one case".to_owned() } else { format!("{count} cases") }
 }
 
 fn undecided(end: &RunEnd) -> String {

@@ -61,9 +61,7 @@ mod tests {
 
     fn parse(args: Vec<OsString>) -> AnyLoad {
         let line = std::iter::once(OsString::from(crate::BINARY)).chain(args);
-        Command::try_parse_from(line)
-            .unwrap_or_else(|why| panic!("{why}"))
-            .load
+        Command::try_parse_from(line).unwrap_or_else(|why| panic!("{why}")).load
     }
 
     fn any<T: ValueEnum + std::fmt::Debug + 'static>() -> impl Strategy<Value = T> {
@@ -79,11 +77,7 @@ mod tests {
     }
 
     fn backing() -> impl Strategy<Value = Backing> {
-        prop_oneof![
-            Just(Backing::Anonymous),
-            Just(Backing::Shmem),
-            path().prop_map(Backing::File),
-        ]
+        prop_oneof![Just(Backing::Anonymous), Just(Backing::Shmem), path().prop_map(Backing::File),]
     }
 
     proptest! {

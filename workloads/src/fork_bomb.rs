@@ -111,18 +111,10 @@ impl ForkBomb {
         let bell = EventFd::from_flags(EfdFlags::EFD_NONBLOCK)
             .map_err(|errno| Failure::system("eventfd", errno))?;
         let shared = Shared::create(self.forks, room)?;
-        let plan = Plan {
-            mechanism: self.mechanism,
-            order: self.order,
-            on_death: self.on_death,
-        };
+        let plan = Plan { mechanism: self.mechanism, order: self.order, on_death: self.on_death };
         let bomb = Bomb::new(plan, &shared, &bell, 0)?;
-        Fuse {
-            bomb,
-            children: Vec::new(),
-            deadline: Instant::now().after(self.deadline),
-        }
-        .burn(self.then, &bell)
+        Fuse { bomb, children: Vec::new(), deadline: Instant::now().after(self.deadline) }
+            .burn(self.then, &bell)
     }
 }
 
@@ -138,9 +130,7 @@ impl Fuse<'_> {
     fn burn(mut self, then: Afterwards, bell: &EventFd) -> Result<(), Failure> {
         let mut deaths = SigSet::empty();
         deaths.add(Signal::SIGCHLD);
-        deaths
-            .thread_block()
-            .map_err(|errno| Failure::system("sigprocmask", errno))?;
+        deaths.thread_block().map_err(|errno| Failure::system("sigprocmask", errno))?;
         let deaths = SignalFd::with_flags(&deaths, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .map_err(|errno| Failure::system("signalfd", errno))?;
 

@@ -132,41 +132,22 @@ fn thread(stack: &Stack) -> Result<(), Errno> {
 mod tests {
     use super::*;
 
-    const MECHANISMS: [Mechanism; 4] = [
-        Mechanism::Fork,
-        Mechanism::Vfork,
-        Mechanism::Clone3,
-        Mechanism::Thread,
-    ];
+    const MECHANISMS: [Mechanism; 4] =
+        [Mechanism::Fork, Mechanism::Vfork, Mechanism::Clone3, Mechanism::Thread];
 
     #[test]
     fn it_makes_exactly_as_many_as_it_was_told() {
         for mechanism in MECHANISMS {
-            let load = ForkRate {
-                mechanism,
-                forks: 50,
-                deadline: Millis(600_000),
-            };
+            let load = ForkRate { mechanism, forks: 50, deadline: Millis(600_000) };
             let truth = load.measure().unwrap();
-            assert_eq!(
-                (truth.forks, truth.failures.len()),
-                (50, 0),
-                "{mechanism:?}"
-            );
-            assert!(
-                truth.elapsed_ns > 0 && truth.forks_per_second > 0.0,
-                "{mechanism:?}"
-            );
+            assert_eq!((truth.forks, truth.failures.len()), (50, 0), "{mechanism:?}");
+            assert!(truth.elapsed_ns > 0 && truth.forks_per_second > 0.0, "{mechanism:?}");
         }
     }
 
     #[test]
     fn it_stops_when_its_time_is_up() {
-        let load = ForkRate {
-            mechanism: Mechanism::Vfork,
-            forks: u64::MAX,
-            deadline: Millis(1),
-        };
+        let load = ForkRate { mechanism: Mechanism::Vfork, forks: u64::MAX, deadline: Millis(1) };
         let truth = load.measure().unwrap();
         assert!(truth.forks > 0 && truth.elapsed_ns >= 1_000_000);
     }

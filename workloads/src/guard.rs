@@ -78,11 +78,7 @@ pub enum Refusal {
 fn list(paths: &[PathBuf]) -> String {
     match paths {
         [] => "no group that could limit it".to_owned(),
-        paths => paths
-            .iter()
-            .map(|it| it.display().to_string())
-            .collect::<Vec<_>>()
-            .join(" and "),
+        paths => paths.iter().map(|it| it.display().to_string()).collect::<Vec<_>>().join(" and "),
     }
 }
 
@@ -95,23 +91,16 @@ pub(crate) struct Room(pub(crate) u64);
 /// `told`, and that the machine can stand that many. `proc` is where procfs is
 /// mounted.
 pub(crate) fn admit(group: &Path, told: u64, proc: &Path) -> Result<Room, Refusal> {
-    let groups = own_groups(
-        &read(&proc.join("self/cgroup"))?,
-        &read(&proc.join("self/mountinfo"))?,
-    );
+    let groups =
+        own_groups(&read(&proc.join("self/cgroup"))?, &read(&proc.join("self/mountinfo"))?);
     if !groups.iter().any(|own| same_directory(own, group)) {
-        return Err(Refusal::Elsewhere {
-            found: groups,
-            group: group.to_path_buf(),
-        });
+        return Err(Refusal::Elsewhere { found: groups, group: group.to_path_buf() });
     }
 
     let path = group.join("pids.max");
     let found = match read(&path) {
         Err(Refusal::Unreadable { why, .. }) if why.kind() == io::ErrorKind::NotFound => {
-            return Err(Refusal::Limitless {
-                group: group.to_path_buf(),
-            });
+            return Err(Refusal::Limitless { group: group.to_path_buf() });
         }
         other => other?.trim().to_owned(),
     };
@@ -130,10 +119,7 @@ pub(crate) fn admit(group: &Path, told: u64, proc: &Path) -> Result<Room, Refusa
 }
 
 fn read(path: &Path) -> Result<String, Refusal> {
-    fs::read_to_string(path).map_err(|why| Refusal::Unreadable {
-        path: path.to_path_buf(),
-        why,
-    })
+    fs::read_to_string(path).map_err(|why| Refusal::Unreadable { path: path.to_path_buf(), why })
 }
 
 fn number(path: PathBuf) -> Result<u64, Refusal> {
@@ -193,11 +179,7 @@ impl Mount {
         };
         let mut fields = mount.split(' ').skip(3);
         let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
-        Some(Self {
-            hierarchy,
-            root,
-            point,
-        })
+        Some(Self { hierarchy, root, point })
     }
 }
 
@@ -233,10 +215,7 @@ mod tests {
         fn new() -> Self {
             let machine = Self(tempfile::tempdir().unwrap());
             let point = |name: &str| machine.path(name).display().to_string();
-            machine.write(
-                "proc/self/cgroup",
-                "8:memory:/\n7:cpu,pids:/a b/bomb\n0::/a b/bomb\n",
-            );
+            machine.write("proc/self/cgroup", "8:memory:/\n7:cpu,pids:/a b/bomb\n0::/a b/bomb\n");
             machine.write(
                 "proc/self/mountinfo",
                 &format!(
@@ -284,19 +263,11 @@ mod tests {
         let machine = Machine::new();
         machine.write("elsewhere/pids.max", "64\n");
         machine.write("unified/a b/bomb/below/pids.max", "64\n");
-        for group in [
-            "elsewhere",
-            "unified",
-            "unified/a b",
-            "unified/a b/bomb/below",
-            "memory",
-            "missing",
-        ] {
+        for group in
+            ["elsewhere", "unified", "unified/a b", "unified/a b/bomb/below", "memory", "missing"]
+        {
             let refusal = machine.admit(group, 64).unwrap_err();
-            assert!(
-                matches!(refusal, Refusal::Elsewhere { .. }),
-                "{group}: {refusal}"
-            );
+            assert!(matches!(refusal, Refusal::Elsewhere { .. }), "{group}: {refusal}");
         }
     }
 
@@ -305,12 +276,7 @@ mod tests {
         let machine = Machine::new();
         machine.write("proc/self/cgroup", "7:cpu,pids:/other\n");
         let refusal = machine.admit("pids/bomb", 64).unwrap_err();
-        assert!(
-            refusal
-                .to_string()
-                .contains("is in no group that could limit it"),
-            "{refusal}"
-        );
+        assert!(refusal.to_string().contains("is in no group that could limit it"), "{refusal}");
     }
 
     #[test]
@@ -320,10 +286,7 @@ mod tests {
         for found in ["max", "63", "65", "", "64 64", "-64", "sixty-four"] {
             machine.write("unified/a b/bomb/pids.max", found);
             let refusal = machine.admit(group, 64).unwrap_err();
-            assert!(
-                matches!(refusal, Refusal::OtherLimit { .. }),
-                "{found}: {refusal}"
-            );
+            assert!(matches!(refusal, Refusal::OtherLimit { .. }), "{found}: {refusal}");
         }
         fs::remove_file(machine.path("unified/a b/bomb/pids.max")).unwrap();
         let refusal = machine.admit(group, 64).unwrap_err();
@@ -349,10 +312,7 @@ mod tests {
             (u64::MAX, "4000000", "4000000"),
         ] {
             let refusal = admit(told, threads_max, pid_max).unwrap_err();
-            assert!(
-                matches!(refusal, Refusal::TooHigh { .. }),
-                "{told}: {refusal}"
-            );
+            assert!(matches!(refusal, Refusal::TooHigh { .. }), "{told}: {refusal}");
         }
     }
 
@@ -361,12 +321,7 @@ mod tests {
         let machine = Machine::new();
         machine.write("proc/sys/kernel/pid_max", "many");
         let refusal = machine.admit("pids/bomb", 64).unwrap_err();
-        assert!(
-            refusal
-                .to_string()
-                .ends_with("holds \"many\", not a number"),
-            "{refusal}"
-        );
+        assert!(refusal.to_string().ends_with("holds \"many\", not a number"), "{refusal}");
         fs::remove_file(machine.path("proc/self/cgroup")).unwrap();
         let refusal = machine.admit("pids/bomb", 64).unwrap_err();
         assert!(matches!(refusal, Refusal::Unreadable { .. }), "{refusal}");

@@ -102,17 +102,12 @@ impl HoldMemory {
         let page = match sysconf(SysconfVar::PAGE_SIZE) {
             Ok(Some(bytes)) => u64::try_from(bytes).unwrap_or(4096),
             _ => {
-                return Err(Failure::system(
-                    "sysconf(PAGE_SIZE)",
-                    nix::errno::Errno::EINVAL,
-                ));
+                return Err(Failure::system("sysconf(PAGE_SIZE)", nix::errno::Errno::EINVAL));
             }
         };
         let pages = self.bytes.div_ceil(page);
         let too_much = || Failure::system("mmap", nix::errno::Errno::ENOMEM);
-        let bytes = pages
-            .checked_mul(page)
-            .and_then(|it| usize::try_from(it).ok());
+        let bytes = pages.checked_mul(page).and_then(|it| usize::try_from(it).ok());
         let Some(bytes) = NonZeroUsize::new(bytes.ok_or_else(too_much)?) else {
             return Ok((Held::Nothing, 0, page));
         };
@@ -150,11 +145,8 @@ fn filled(path: PathBuf, pages: u64, page: u64) -> Result<Held, Failure> {
         let path = path.clone();
         move |why| Failure::File { path, action, why }
     };
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .map_err(failed("created"))?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed("created"))?;
     // It keeps its pages as long as it is open, and cannot be left behind.
     fs::remove_file(&path).map_err(failed("removed"))?;
     let content = vec![1; page as usize];
@@ -172,12 +164,8 @@ mod tests {
     fn a_part_of_a_page_is_a_page() {
         for backing in [Backing::Anonymous, Backing::Shmem] {
             for (bytes, expected) in [(0, 0), (1, 1), (4096, 1), (4097, 2), (1 << 20, 256)] {
-                let (_held, pages, page) = HoldMemory {
-                    backing: backing.clone(),
-                    bytes,
-                }
-                .take()
-                .unwrap();
+                let (_held, pages, page) =
+                    HoldMemory { backing: backing.clone(), bytes }.take().unwrap();
                 assert_eq!((pages, page), (expected, 4096), "{backing:?} {bytes}");
             }
         }
@@ -187,14 +175,9 @@ mod tests {
     fn a_file_holds_its_pages_and_leaves_no_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("held");
-        let load = HoldMemory {
-            backing: Backing::File(path.clone()),
-            bytes: 10_000,
-        };
+        let load = HoldMemory { backing: Backing::File(path.clone()), bytes: 10_000 };
         let (held, pages, _) = load.take().unwrap();
-        let Held::Cached { _file: file } = held else {
-            panic!("{held:?}")
-        };
+        let Held::Cached { _file: file } = held else { panic!("{held:?}") };
         assert_eq!((pages, file.metadata().unwrap().len()), (3, 3 * 4096));
         assert!(!path.exists());
     }
@@ -203,10 +186,7 @@ mod tests {
     fn a_file_that_exists_is_left_alone() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "precious").unwrap();
-        let load = HoldMemory {
-            backing: Backing::File(file.path().into()),
-            bytes: 1,
-        };
+        let load = HoldMemory { backing: Backing::File(file.path().into()), bytes: 1 };
         let message = load.take().unwrap_err().to_string();
         assert!(message.contains("cannot be created"), "{message}");
         assert_eq!(fs::read_to_string(file.path()).unwrap(), "precious");
@@ -214,10 +194,7 @@ mod tests {
 
     #[test]
     fn more_than_there_can_be_is_refused() {
-        let load = HoldMemory {
-            backing: Backing::Anonymous,
-            bytes: u64::MAX,
-        };
+        let load = HoldMemory { backing: Backing::Anonymous, bytes: u64::MAX };
         assert!(load.take().is_err());
     }
 }

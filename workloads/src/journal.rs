@@ -61,10 +61,7 @@ impl Entry {
             GONE => Event::Gone,
             errno => Event::Refused(Errno::from_raw((errno - REFUSED) as i32)),
         };
-        Some(Self {
-            at_ns: word & ((1 << TIME_BITS) - 1),
-            event,
-        })
+        Some(Self { at_ns: word & ((1 << TIME_BITS) - 1), event })
     }
 }
 
@@ -80,10 +77,7 @@ impl<'a> Journal<'a> {
     /// makes room for all that can happen.
     pub(crate) fn write(self, entry: Entry) {
         let place = self.written.fetch_add(1, Ordering::AcqRel);
-        if let Some(word) = usize::try_from(place)
-            .ok()
-            .and_then(|place| self.words.get(place))
-        {
+        if let Some(word) = usize::try_from(place).ok().and_then(|place| self.words.get(place)) {
             word.store(entry.encode(), Ordering::Release);
         }
     }
@@ -212,27 +206,14 @@ mod tests {
 
     #[test]
     fn the_rate_is_taken_up_to_the_first_refusal() {
-        let mut entries: Vec<Entry> = (1..=10)
-            .map(|n| Entry {
-                at_ns: n * 1_000_000,
-                event: Event::Started,
-            })
-            .collect();
+        let mut entries: Vec<Entry> =
+            (1..=10).map(|n| Entry { at_ns: n * 1_000_000, event: Event::Started }).collect();
         let unlimited = summarize(entries.iter().copied(), State::Standing, 1);
-        assert_eq!(
-            (unlimited.first_refusal_ns, unlimited.forks_per_second),
-            (None, 1000.0)
-        );
+        assert_eq!((unlimited.first_refusal_ns, unlimited.forks_per_second), (None, 1000.0));
 
         let refusal = Event::Refused(Errno::EAGAIN);
-        entries.push(Entry {
-            at_ns: 20_000_000,
-            event: refusal,
-        });
-        entries.push(Entry {
-            at_ns: 90_000_000,
-            event: refusal,
-        });
+        entries.push(Entry { at_ns: 20_000_000, event: refusal });
+        entries.push(Entry { at_ns: 90_000_000, event: refusal });
         let limited = summarize(entries.into_iter(), State::Standing, 1);
         assert_eq!(limited.first_refusal_ns, Some(20_000_000));
         assert_eq!(limited.forks_per_second, 500.0);
@@ -241,37 +222,18 @@ mod tests {
 
     #[test]
     fn times_never_run_backwards() {
-        let started = |at_ns| Entry {
-            at_ns,
-            event: Event::Started,
-        };
-        let truth = summarize(
-            [started(5), started(4), started(6)].into_iter(),
-            State::Over,
-            1,
-        );
-        assert_eq!(
-            truth.alive_over_time.points,
-            [(0, 0), (5, 1), (5, 2), (6, 3)]
-        );
+        let started = |at_ns| Entry { at_ns, event: Event::Started };
+        let truth = summarize([started(5), started(4), started(6)].into_iter(), State::Over, 1);
+        assert_eq!(truth.alive_over_time.points, [(0, 0), (5, 1), (5, 2), (6, 3)]);
     }
 
     #[test]
     fn what_does_not_fit_is_lost_and_nothing_else() {
         let words = [AtomicU64::new(0)];
-        let journal = Journal {
-            written: &AtomicU64::new(0),
-            words: &words,
-        };
-        let first = Entry {
-            at_ns: 1,
-            event: Event::Started,
-        };
+        let journal = Journal { written: &AtomicU64::new(0), words: &words };
+        let first = Entry { at_ns: 1, event: Event::Started };
         journal.write(first);
-        journal.write(Entry {
-            at_ns: 2,
-            event: Event::Gone,
-        });
+        journal.write(Entry { at_ns: 2, event: Event::Gone });
         assert_eq!(journal.entries().collect::<Vec<_>>(), [first]);
     }
 }

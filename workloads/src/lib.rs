@@ -53,10 +53,8 @@ pub trait Load {
     /// # Errors
     /// The line is no truth of this load.
     fn read(line: &str) -> Result<Self::Truth, TruthError> {
-        serde_json::from_str(line).map_err(|why| TruthError {
-            line: line.chars().take(200).collect(),
-            why,
-        })
+        serde_json::from_str(line)
+            .map_err(|why| TruthError { line: line.chars().take(200).collect(), why })
     }
 }
 

@@ -52,13 +52,7 @@ impl Mapping {
     pub(crate) fn in_small_pages(self) -> Self {
         // SAFETY: advice on memory of our own. A kernel without huge pages
         // refuses it and does what is wanted anyway.
-        unsafe {
-            libc::madvise(
-                self.start.as_ptr().cast(),
-                self.bytes,
-                libc::MADV_NOHUGEPAGE,
-            )
-        };
+        unsafe { libc::madvise(self.start.as_ptr().cast(), self.bytes, libc::MADV_NOHUGEPAGE) };
         self
     }
 

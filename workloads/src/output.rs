@@ -17,9 +17,7 @@ pub(crate) fn tell(truth: &impl Serialize) -> Result<(), Failure> {
     let mut line = serde_json::to_vec(truth).map_err(|why| Failure::Tell(why.into()))?;
     line.push(b'\n');
     let mut out = std::io::stdout().lock();
-    out.write_all(&line)
-        .and_then(|()| out.flush())
-        .map_err(Failure::Tell)
+    out.write_all(&line).and_then(|()| out.flush()).map_err(Failure::Tell)
 }
 
 /// Waits until one of `watched` has something to say; `None` if `deadline`

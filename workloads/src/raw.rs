@@ -29,11 +29,7 @@ pub(crate) enum Side {
 
 fn outcome(value: isize) -> Result<usize, Errno> {
     let errno = i32::try_from(-value).unwrap_or(0);
-    if (1..4096).contains(&errno) {
-        Err(Errno::from_raw(errno))
-    } else {
-        Ok(value as usize)
-    }
+    if (1..4096).contains(&errno) { Err(Errno::from_raw(errno)) } else { Ok(value as usize) }
 }
 
 /// # Safety
@@ -125,15 +121,7 @@ pub(crate) unsafe fn thread<T>(
         flags |= libc::CLONE_CHILD_CLEARTID;
     }
     // SAFETY: as promised by the caller.
-    unsafe {
-        clone_onto(
-            flags,
-            stack_top,
-            entry,
-            argument,
-            gone.map_or(null(), from_ref),
-        )
-    }
+    unsafe { clone_onto(flags, stack_top, entry, argument, gone.map_or(null(), from_ref)) }
 }
 
 unsafe fn clone_onto<T>(
@@ -191,10 +179,7 @@ pub(crate) fn die_with(parent: Pid) {
     // SAFETY: integers alone. It cannot fail for a valid signal.
     let parent_now = unsafe {
         let kill = libc::SIGKILL as usize;
-        let _ = syscall(
-            libc::SYS_prctl,
-            [libc::PR_SET_PDEATHSIG as usize, kill, 0, 0, 0],
-        );
+        let _ = syscall(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as usize, kill, 0, 0, 0]);
         syscall(libc::SYS_getppid, [0; 5])
     };
     if parent_now != Ok(parent as usize) {
@@ -215,22 +200,14 @@ pub(crate) enum Patience {
 /// the kernel still counts it. `Ok(None)` if none is dead and there was no
 /// patience to wait; `ECHILD` if there is none at all.
 pub(crate) fn wait_for_child(patience: Patience) -> Result<Option<Pid>, Errno> {
-    let hurry = if patience == Patience::None {
-        libc::WNOHANG
-    } else {
-        0
-    };
+    let hurry = if patience == Patience::None { libc::WNOHANG } else { 0 };
     let options = (libc::WEXITED | libc::WNOWAIT | hurry) as usize;
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
         let place = info.as_mut_ptr() as usize;
         // SAFETY: the kernel writes one siginfo_t to where there is room for it.
-        let found = unsafe {
-            syscall(
-                libc::SYS_waitid,
-                [libc::P_ALL as usize, 0, place, options, 0],
-            )
-        };
+        let found =
+            unsafe { syscall(libc::SYS_waitid, [libc::P_ALL as usize, 0, place, options, 0]) };
         match found {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
@@ -257,10 +234,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, value: u32) {
     // Not FUTEX_PRIVATE: the kernel's wake at a thread's end is not private.
     // SAFETY: a null timeout means none. Every failure means "look again".
     let _ = unsafe {
-        syscall(
-            libc::SYS_futex,
-            [place, libc::FUTEX_WAIT as usize, value as usize, 0, 0],
-        )
+        syscall(libc::SYS_futex, [place, libc::FUTEX_WAIT as usize, value as usize, 0, 0])
     };
 }
 
@@ -268,12 +242,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, value: u32) {
 pub(crate) fn futex_wake(word: &AtomicU32) {
     let (place, all) = (from_ref(word) as usize, i32::MAX as usize);
     // SAFETY: the word is only taken as a key.
-    let _ = unsafe {
-        syscall(
-            libc::SYS_futex,
-            [place, libc::FUTEX_WAKE as usize, all, 0, 0],
-        )
-    };
+    let _ = unsafe { syscall(libc::SYS_futex, [place, libc::FUTEX_WAKE as usize, all, 0, 0]) };
 }
 
 /// Waits for a signal for ever.
@@ -290,13 +259,7 @@ pub(crate) fn pause() -> ! {
 /// `path` and each pointer of the null-terminated `argv` are C strings.
 pub(crate) unsafe fn execute(path: *const i8, argv: *const *const i8) -> Errno {
     let no_environment: [*const c_void; 1] = [null()];
-    let args = [
-        path as usize,
-        argv as usize,
-        no_environment.as_ptr() as usize,
-        0,
-        0,
-    ];
+    let args = [path as usize, argv as usize, no_environment.as_ptr() as usize, 0, 0];
     // SAFETY: as promised by the caller.
     match unsafe { syscall(libc::SYS_execve, args) } {
         Ok(_) => Errno::UnknownErrno,
@@ -310,12 +273,7 @@ pub(crate) fn ring(eventfd: i32) {
     let mut one = 1_u64;
     let place = from_mut(&mut one) as usize;
     // SAFETY: eight readable bytes.
-    let _ = unsafe {
-        syscall(
-            libc::SYS_write,
-            [eventfd as usize, place, size_of::<u64>(), 0, 0],
-        )
-    };
+    let _ = unsafe { syscall(libc::SYS_write, [eventfd as usize, place, size_of::<u64>(), 0, 0]) };
 }
 
 /// A point of CLOCK_MONOTONIC, in nanoseconds.
@@ -349,10 +307,7 @@ impl Instant {
 /// What a clock shows, by the C library: it asks the vDSO and uses no
 /// thread-local storage for a clock that exists.
 pub(crate) fn clock_ns(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes one timespec to where there is room for it.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64

@@ -28,13 +28,7 @@ pub(crate) struct Thinning {
 impl Thinning {
     /// Keeps `most` samples and the last one.
     pub(crate) fn new(most: usize) -> Self {
-        Self {
-            most: most.max(2),
-            stride: 1,
-            seen: 0,
-            kept: Vec::new(),
-            last: None,
-        }
+        Self { most: most.max(2), stride: 1, seen: 0, kept: Vec::new(), last: None }
     }
 
     pub(crate) fn push(&mut self, at_ns: u64, value: u64) {
@@ -107,10 +101,7 @@ mod tests {
         for at in 0..4 {
             thinning.push(at, at * 10);
         }
-        assert_eq!(
-            thinning.finish().points,
-            [(0, 0), (1, 10), (2, 20), (3, 30)]
-        );
+        assert_eq!(thinning.finish().points, [(0, 0), (1, 10), (2, 20), (3, 30)]);
     }
 
     #[test]
@@ -119,12 +110,7 @@ mod tests {
         for at in 0..10 {
             thinning.push(at, 0);
         }
-        let times: Vec<u64> = thinning
-            .finish()
-            .points
-            .iter()
-            .map(|point| point.0)
-            .collect();
+        let times: Vec<u64> = thinning.finish().points.iter().map(|point| point.0).collect();
         assert_eq!(times, [0, 4, 8, 9]);
     }
 }

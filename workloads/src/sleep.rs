@@ -32,9 +32,6 @@ impl Sleep {
             Input::Closed => truth::State::Over,
             Input::Open => truth::State::Overdue,
         };
-        tell(&truth::Sleep {
-            state,
-            elapsed_ns: start.elapsed_ns(),
-        })
+        tell(&truth::Sleep { state, elapsed_ns: start.elapsed_ns() })
     }
 }

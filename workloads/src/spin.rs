@@ -79,30 +79,16 @@ mod tests {
 
     #[test]
     fn every_thread_burns_what_it_was_told() {
-        let load = Spin {
-            threads: 3,
-            cpu: Millis(2),
-            deadline: Millis(600_000),
-        };
+        let load = Spin { threads: 3, cpu: Millis(2), deadline: Millis(600_000) };
         let truth = load.burn().unwrap();
         assert_eq!(truth.thread_cpu_ns.len(), 3);
-        assert!(
-            truth.thread_cpu_ns.iter().all(|it| *it >= 2_000_000),
-            "{truth:?}"
-        );
-        assert!(
-            truth.process_cpu_ns >= truth.thread_cpu_ns.iter().sum(),
-            "{truth:?}"
-        );
+        assert!(truth.thread_cpu_ns.iter().all(|it| *it >= 2_000_000), "{truth:?}");
+        assert!(truth.process_cpu_ns >= truth.thread_cpu_ns.iter().sum(), "{truth:?}");
     }
 
     #[test]
     fn the_deadline_ends_it_whatever_was_burnt() {
-        let load = Spin {
-            threads: 1,
-            cpu: Millis(600_000),
-            deadline: Millis(1),
-        };
+        let load = Spin { threads: 1, cpu: Millis(600_000), deadline: Millis(1) };
         let truth = load.burn().unwrap();
         assert!(truth.elapsed_ns >= 1_000_000);
         assert!(truth.thread_cpu_ns[0] < 600_000_000_000);

@@ -108,9 +108,5 @@ pub struct HoldMemory {
 /// A rate, 0 where no time went by.
 #[expect(clippy::cast_precision_loss, reason = "a rate is no count")]
 pub(crate) fn per_second(count: u64, ns: u64) -> f64 {
-    if ns == 0 {
-        0.0
-    } else {
-        count as f64 * 1e9 / ns as f64
-    }
+    if ns == 0 { 0.0 } else { count as f64 * 1e9 / ns as f64 }
 }

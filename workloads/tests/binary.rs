@@ -45,62 +45,38 @@ fn a_bomb_refuses_to_start_outside_a_group() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("pids.max"), "4\n").unwrap();
     for group in [directory.path(), "/".as_ref(), "/no/such/group".as_ref()] {
-        let output = run(&ForkBomb {
-            group: group.into(),
-            ..bomb()
-        });
+        let output = run(&ForkBomb { group: group.into(), ..bomb() });
         let complaint = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{complaint}");
         assert!(output.stdout.is_empty());
         assert_eq!(complaint.lines().count(), 1, "{complaint}");
-        assert!(
-            complaint.contains(&format!("not in {}", group.display())),
-            "{complaint}"
-        );
+        assert!(complaint.contains(&format!("not in {}", group.display())), "{complaint}");
     }
 }
 
 #[test]
 fn a_bomb_of_threads_cannot_replace_them() {
-    let load = ForkBomb {
-        mechanism: Mechanism::Thread,
-        on_death: OnDeath::Respawn,
-        ..bomb()
-    };
+    let load = ForkBomb { mechanism: Mechanism::Thread, on_death: OnDeath::Respawn, ..bomb() };
     let output = run(&load);
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{complaint}");
-    assert!(
-        complaint.contains("threads die with their process"),
-        "{complaint}"
-    );
+    assert!(complaint.contains("threads die with their process"), "{complaint}");
 }
 
 #[test]
 fn forks_are_counted() {
-    let load = ForkRate {
-        mechanism: Mechanism::Vfork,
-        forks: 50,
-        deadline: Millis(600_000),
-    };
+    let load = ForkRate { mechanism: Mechanism::Vfork, forks: 50, deadline: Millis(600_000) };
     assert_eq!(truth_of(&load, &run(&load)).forks, 50);
 }
 
 #[test]
 fn sleep_ends_with_its_input_or_with_its_time() {
-    let long = Sleep {
-        deadline: Millis(600_000),
-    };
+    let long = Sleep { deadline: Millis(600_000) };
     assert_eq!(truth_of(&long, &run(&long)).state, truth::State::Over);
 
-    let short = Sleep {
-        deadline: Millis(1),
-    };
-    let mut sleeping = command(&short)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let short = Sleep { deadline: Millis(1) };
+    let mut sleeping =
+        command(&short).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     // Taken, so that waiting does not close it.
     let input = sleeping.stdin.take();
     let truth = truth_of(&short, &sleeping.wait_with_output().unwrap());
@@ -111,15 +87,9 @@ fn sleep_ends_with_its_input_or_with_its_time() {
 
 #[test]
 fn memory_is_told_of_once_it_is_there() {
-    let load = HoldMemory {
-        backing: Backing::Anonymous,
-        bytes: 1 << 20,
-    };
+    let load = HoldMemory { backing: Backing::Anonymous, bytes: 1 << 20 };
     let truth = truth_of(&load, &run(&load));
-    assert_eq!(
-        (truth.state, truth.pages * truth.page_bytes),
-        (truth::State::Standing, 1 << 20)
-    );
+    assert_eq!((truth.state, truth.pages * truth.page_bytes), (truth::State::Standing, 1 << 20));
 }
 
 #[test]

@@ -58,14 +58,7 @@ pub fn guest_binaries(workspace: &Path, suites: &[&str]) -> Result<Binaries> {
             "--features",
             "cgauge-conformance/stage",
         ])
-        .args([
-            "-p",
-            "cgauge-agent",
-            "-p",
-            "cgauge-workloads",
-            "-p",
-            "cgauge-conformance",
-        ])
+        .args(["-p", "cgauge-agent", "-p", "cgauge-workloads", "-p", "cgauge-conformance"])
         .args(["--bin", "cgauge-agent", "--bin", "cgauge-workload"])
         // Naming the target keeps the flag off build scripts and macros.
         .env("RUSTFLAGS", STATIC)
@@ -83,19 +76,12 @@ pub fn guest_binaries(workspace: &Path, suites: &[&str]) -> Result<Binaries> {
     }
     let built = executables(&output.stdout);
     let path_of = |name: &str| {
-        let found = built
-            .iter()
-            .find(|(it, _)| it == name)
-            .map(|(_, path)| path.clone());
+        let found = built.iter().find(|(it, _)| it == name).map(|(_, path)| path.clone());
         found.with_context(|| format!("cargo built no {name}"))
     };
     let suites = suites.iter().map(|name| {
         let path = path_of(name)?;
-        Ok(SuiteBinary {
-            name: (*name).to_owned(),
-            cases: cases_of(&path)?,
-            path,
-        })
+        Ok(SuiteBinary { name: (*name).to_owned(), cases: cases_of(&path)?, path })
     });
     Ok(Binaries {
         agent: path_of("cgauge-agent")?,
@@ -108,9 +94,7 @@ pub fn guest_binaries(workspace: &Path, suites: &[&str]) -> Result<Binaries> {
 fn executables(messages: &[u8]) -> Vec<(String, PathBuf)> {
     let lines = messages.split(|it| *it == b'\n');
     let parsed = lines.filter_map(|line| serde_json::from_slice::<CargoMessage>(line).ok());
-    parsed
-        .filter_map(|it| Some((it.target?.name, it.executable?)))
-        .collect()
+    parsed.filter_map(|it| Some((it.target?.name, it.executable?))).collect()
 }
 
 /// The names of a test binary's cases, as it lists them itself.
@@ -121,11 +105,7 @@ fn cases_of(binary: &Path) -> Result<Vec<String>> {
         .output()
         .with_context(|| format!("run {}", binary.display()))?;
     let text = String::from_utf8(output.stdout).context("a case's name is no UTF-8")?;
-    Ok(text
-        .lines()
-        .filter_map(|it| it.strip_suffix(": test"))
-        .map(str::to_owned)
-        .collect())
+    Ok(text.lines().filter_map(|it| it.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -138,9 +118,6 @@ mod tests {
 {"reason":"compiler-artifact","target":{"name":"pids","kind":["test"]},"executable":"/t/pids-1"}
 {"reason":"build-finished","success":true}
 not json"#;
-        assert_eq!(
-            executables(messages),
-            [("pids".to_owned(), PathBuf::from("/t/pids-1"))]
-        );
+        assert_eq!(executables(messages), [("pids".to_owned(), PathBuf::from("/t/pids-1"))]);
     }
 }

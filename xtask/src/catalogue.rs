@@ -85,13 +85,8 @@ impl Suite {
             case.strip_prefix(it.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
         };
-        let name = self
-            .functions
-            .keys()
-            .filter(of_case)
-            .max_by_key(|it| it.len());
-        name.map(|it| self.functions[it].clone())
-            .unwrap_or_default()
+        let name = self.functions.keys().filter(of_case).max_by_key(|it| it.len());
+        name.map(|it| self.functions[it].clone()).unwrap_or_default()
     }
 
     /// Whether `--quick` runs the case.
@@ -135,22 +130,14 @@ pub fn read(workspace: &Path) -> Result<Vec<Suite>> {
     let mut suites = Vec::new();
     for target in manifest.test {
         let Some(needs) = manifest.package.metadata.cgauge.remove(&target.name) else {
-            bail!(
-                "{} has no [package.metadata.cgauge.{}]",
-                path.display(),
-                target.name
-            );
+            bail!("{} has no [package.metadata.cgauge.{}]", path.display(), target.name);
         };
         needs
             .memory_bytes()
             .with_context(|| format!("{}: suite {}", path.display(), target.name))?;
         let mut functions = BTreeMap::new();
         read_module(&folder.join(&target.path), "", &mut functions)?;
-        suites.push(Suite {
-            name: target.name,
-            needs,
-            functions,
-        });
+        suites.push(Suite { name: target.name, needs, functions });
     }
     Ok(suites)
 }
@@ -163,10 +150,7 @@ fn read_module(path: &Path, prefix: &str, into: &mut BTreeMap<String, Function>)
     for item in &file.items {
         match item {
             syn::Item::Fn(function) if is_case(function) => {
-                into.insert(
-                    format!("{prefix}{}", function.sig.ident),
-                    describe(function),
-                );
+                into.insert(format!("{prefix}{}", function.sig.ident), describe(function));
             }
             syn::Item::Mod(module) if module.content.is_none() => {
                 let name = module.ident.to_string();
@@ -186,26 +170,18 @@ fn is_case(function: &syn::ItemFn) -> bool {
 fn describe(function: &syn::ItemFn) -> Function {
     let lines = function.attrs.iter().filter_map(|it| match &it.meta {
         syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
-            syn::Expr::Lit(syn::ExprLit {
-                lit: syn::Lit::Str(text),
-                ..
-            }) => Some(text.value()),
+            syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
             _ => None,
         },
         _ => None,
     });
-    let paragraph: Vec<_> = lines
-        .map(|it| it.trim().to_owned())
-        .take_while(|it| !it.is_empty())
-        .collect();
+    let paragraph: Vec<_> =
+        lines.map(|it| it.trim().to_owned()).take_while(|it| !it.is_empty()).collect();
     let mut named = Named::default();
     named.visit_block(&function.block);
     named.0.sort_unstable();
     named.0.dedup();
-    Function {
-        promise: first_sentence(&paragraph.join(" ")),
-        requirements: named.0,
-    }
+    Function { promise: first_sentence(&paragraph.join(" ")), requirements: named.0 }
 }
 
 fn first_sentence(text: &str) -> String {
@@ -245,10 +221,8 @@ mod tests {
 
     #[test]
     fn a_case_with_parameters_belongs_to_its_function() {
-        let named = |promise: &str| Function {
-            promise: promise.to_owned(),
-            requirements: Vec::new(),
-        };
+        let named =
+            |promise: &str| Function { promise: promise.to_owned(), requirements: Vec::new() };
         let suite = Suite {
             name: "s".into(),
             needs: Needs {
@@ -274,11 +248,7 @@ mod tests {
         let suites = read(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).unwrap();
         for suite in suites {
             for (name, function) in &suite.functions {
-                assert!(
-                    !function.promise.is_empty(),
-                    "{}: {name} states no promise",
-                    suite.name
-                );
+                assert!(!function.promise.is_empty(), "{}: {name} states no promise", suite.name);
                 let tests_the_kernel = suite.needs.when == When::Always;
                 assert!(
                     !tests_the_kernel || !function.requirements.is_empty(),

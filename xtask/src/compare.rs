@@ -29,10 +29,7 @@ fn table(found: &Comparison) -> String {
     if found.differences.len() > MOST_SHOWN {
         text += &format!("… and {} more\n", found.differences.len() - MOST_SHOWN);
     }
-    for (cases, which) in [
-        (&found.only_in_base, "first"),
-        (&found.only_in_new, "second"),
-    ] {
+    for (cases, which) in [(&found.only_in_base, "first"), (&found.only_in_new, "second")] {
         if !cases.is_empty() {
             text += &format!("{} cases are in the {which} run only\n", cases.len());
         }
@@ -55,13 +52,7 @@ pub fn repeat(workspace: &Path, flags: &Repeat) -> Result<Exit> {
     let mut exit = Exit::Fine;
     let mut hold_against = |what: String, other: &Run| {
         let found = compare(other, &first);
-        print!(
-            "{what}: {}",
-            table(&Comparison {
-                only_in_new: Vec::new(),
-                ..found.clone()
-            })
-        );
+        print!("{what}: {}", table(&Comparison { only_in_new: Vec::new(), ..found.clone() }));
         if !found.differences.is_empty() || found.cases == 0 {
             exit = Exit::Failure;
         }
@@ -69,28 +60,15 @@ pub fn repeat(workspace: &Path, flags: &Repeat) -> Result<Exit> {
     for time in 2..=flags.times {
         // One guest, two, four: what runs beside a case must not matter.
         let jobs = (1 << (time % 3)).to_string();
-        let other = run(
-            workspace,
-            &place(format!("run-{time}")),
-            &suites,
-            &["--jobs", &jobs],
-        )?;
+        let other = run(workspace, &place(format!("run-{time}")), &suites, &["--jobs", &jobs])?;
         hold_against(format!("run {time} with --jobs {jobs}"), &other);
     }
-    let cases: Vec<_> = first
-        .cases()
-        .map(|(_, it)| (it.suite.clone(), it.case.clone()))
-        .collect();
+    let cases: Vec<_> = first.cases().map(|(_, it)| (it.suite.clone(), it.case.clone())).collect();
     for index in 0..flags.alone.min(cases.len()) {
         // A stride that shares no factor with the number of cases visits each
         // once, and not in the order in which they ran.
         let (suite, case) = &cases[(index * 7919 + 13) % cases.len()];
-        let other = run(
-            workspace,
-            &place(format!("alone-{index}")),
-            &[suite],
-            &["--case", case],
-        )?;
+        let other = run(workspace, &place(format!("alone-{index}")), &[suite], &["--case", case])?;
         hold_against(format!("{suite} {case} alone"), &other);
     }
     Ok(exit)

@@ -32,35 +32,15 @@ enum State {
 pub fn doctor() -> Result<Exit> {
     let tools = Tools::of_this_machine();
     let findings = [
-        Finding {
-            what: "QEMU",
-            state: qemu(&tools),
-        },
-        Finding {
-            what: "Debian kernels",
-            state: apt(&tools),
-        },
-        Finding {
-            what: "static C library",
-            state: static_libc(),
-        },
-        Finding {
-            what: "cache",
-            state: cache(),
-        },
-        Finding {
-            what: "KVM",
-            state: kvm(),
-        },
-        Finding {
-            what: "cores",
-            state: cores(),
-        },
+        Finding { what: "QEMU", state: qemu(&tools) },
+        Finding { what: "Debian kernels", state: apt(&tools) },
+        Finding { what: "static C library", state: static_libc() },
+        Finding { what: "cache", state: cache() },
+        Finding { what: "KVM", state: kvm() },
+        Finding { what: "cores", state: cores() },
     ];
     print!("{}", table(&findings));
-    let broken = findings
-        .iter()
-        .any(|it| matches!(it.state, State::Missing(_)));
+    let broken = findings.iter().any(|it| matches!(it.state, State::Missing(_)));
     Ok(if broken { Exit::Broken } else { Exit::Fine })
 }
 
@@ -99,10 +79,7 @@ fn apt(tools: &Tools) -> State {
 }
 
 fn static_libc() -> State {
-    let asked = Command::new("cc")
-        .arg("-print-file-name=libc.a")
-        .stderr(Stdio::null())
-        .output();
+    let asked = Command::new("cc").arg("-print-file-name=libc.a").stderr(Stdio::null()).output();
     let answer = asked.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned());
     match answer {
         Ok(path) if Path::new(&path).is_absolute() => State::There(path),
@@ -123,11 +100,7 @@ fn cache() -> State {
 
 fn kvm() -> State {
     // That it opens says nothing: `run --clock wall` tries it with a deadline.
-    match std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-    {
+    match std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
         Ok(_) => State::There(
             "/dev/kvm opens; --clock wall boots on it to see whether it works".to_owned(),
         ),
@@ -139,9 +112,7 @@ fn kvm() -> State {
 
 fn cores() -> State {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    State::There(format!(
-        "{cores}, so many guests run side by side unless --jobs says otherwise"
-    ))
+    State::There(format!("{cores}, so many guests run side by side unless --jobs says otherwise"))
 }
 
 #[cfg(test)]
@@ -151,18 +122,12 @@ mod tests {
     #[test]
     fn what_is_missing_comes_with_what_mends_it() {
         let findings = [
-            Finding {
-                what: "QEMU",
-                state: State::There("/usr/bin/qemu-system-x86_64".into()),
-            },
+            Finding { what: "QEMU", state: State::There("/usr/bin/qemu-system-x86_64".into()) },
             Finding {
                 what: "static C library",
                 state: State::Missing("apt-get install libc6-dev".into()),
             },
-            Finding {
-                what: "KVM",
-                state: State::Without("/dev/kvm: No such file".into()),
-            },
+            Finding { what: "KVM", state: State::Without("/dev/kvm: No such file".into()) },
         ];
         insta::assert_snapshot!(table(&findings), @"
         ok       QEMU              /usr/bin/qemu-system-x86_64

@@ -224,10 +224,7 @@ impl FromStr for Size {
             _ => return Err(wrong()),
         };
         let count: u64 = text[..unit.0].parse().map_err(|_| wrong())?;
-        let bytes = count
-            .checked_mul(1 << shift)
-            .filter(|it| *it > 0)
-            .ok_or_else(wrong)?;
+        let bytes = count.checked_mul(1 << shift).filter(|it| *it > 0).ok_or_else(wrong)?;
         Ok(Self { bytes })
     }
 }
@@ -246,10 +243,7 @@ impl FromStr for Partition {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed = text.split_once('/').and_then(|(part, of)| {
-            let it = Self {
-                part: part.parse().ok()?,
-                of: of.parse().ok()?,
-            };
+            let it = Self { part: part.parse().ok()?, of: of.parse().ok()? };
             (1..=it.of).contains(&it.part).then_some(it)
         });
         parsed.ok_or_else(|| format!("{text:?} is no part: write 1/4 to 4/4"))

@@ -17,10 +17,8 @@ pub fn kernels(flags: &Kernels) -> Result<Exit> {
 }
 
 fn fetch(names: &[String], cache: &Cache) -> Result<()> {
-    let specs: Vec<KernelSpec> = names
-        .iter()
-        .map(|it| it.parse().map_err(usage))
-        .collect::<Result<_>>()?;
+    let specs: Vec<KernelSpec> =
+        names.iter().map(|it| it.parse().map_err(usage)).collect::<Result<_>>()?;
     let tools = Tools::of_this_machine();
     let say = |line: &str| eprintln!("{line}");
     for spec in &specs {
@@ -71,11 +69,8 @@ mod tests {
             modules: None,
             config: None,
         };
-        let cached = CachedKernel {
-            kernel,
-            package_version: "6.12.117-1".into(),
-            size_bytes: 36_500_001,
-        };
+        let cached =
+            CachedKernel { kernel, package_version: "6.12.117-1".into(), size_bytes: 36_500_001 };
         insta::assert_snapshot!(table(&[cached]), @"
         kernel               size  release
         debian:5.10             -  not fetched

@@ -35,10 +35,7 @@ struct ListedCase {
 /// Shows what there is to run.
 pub fn list(workspace: &Path, flags: &List) -> Result<Exit> {
     let known = catalogue::read(workspace)?;
-    let suites: Vec<&Suite> = known
-        .iter()
-        .filter(|it| it.needs.when == When::Always)
-        .collect();
+    let suites: Vec<&Suite> = known.iter().filter(|it| it.needs.when == When::Always).collect();
     let names: Vec<&str> = suites.iter().map(|it| it.name.as_str()).collect();
     let binaries = build::guest_binaries(workspace, &names)?;
     let listed = suites.iter().zip(&binaries.suites).map(|(suite, binary)| {
@@ -47,16 +44,10 @@ pub fn list(workspace: &Path, flags: &List) -> Result<Exit> {
             cpus: suite.needs.cpus,
             memory_bytes: suite.needs.memory_bytes()?,
             modules: suite.needs.modules.clone(),
-            cases: binary
-                .cases
-                .iter()
-                .map(|it| listed_case(suite, it))
-                .collect(),
+            cases: binary.cases.iter().map(|it| listed_case(suite, it)).collect(),
         })
     });
-    let listing = Listing {
-        suites: listed.collect::<Result<_>>()?,
-    };
+    let listing = Listing { suites: listed.collect::<Result<_>>()? };
     if flags.json {
         println!("{}", serde_json::to_string_pretty(&listing)?);
     } else {
@@ -70,11 +61,7 @@ fn listed_case(suite: &Suite, case: &str) -> ListedCase {
     ListedCase {
         case: case.to_owned(),
         promise: function.promise,
-        requirements: function
-            .requirements
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        requirements: function.requirements.iter().map(ToString::to_string).collect(),
         quick: suite.is_quick(case),
     }
 }

@@ -28,11 +28,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let exit = obey(&cli).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        if error.is::<UsageError>() {
-            Exit::Usage
-        } else {
-            Exit::Broken
-        }
+        if error.is::<UsageError>() { Exit::Usage } else { Exit::Broken }
     });
     exit.into()
 }

@@ -29,10 +29,7 @@ pub type Listed<'a> = [(&'a Suite, Vec<String>)];
 /// The suites that a command line means.
 pub fn suites<'a>(known: &'a [Suite], wanted: &[String]) -> Result<Vec<&'a Suite>, UsageError> {
     if wanted.is_empty() {
-        return Ok(known
-            .iter()
-            .filter(|it| it.needs.when == When::Always)
-            .collect());
+        return Ok(known.iter().filter(|it| it.needs.when == When::Always).collect());
     }
     let find = |name: &String| {
         known.iter().find(|it| it.name == *name).ok_or_else(|| {
@@ -46,10 +43,7 @@ pub fn suites<'a>(known: &'a [Suite], wanted: &[String]) -> Result<Vec<&'a Suite
     };
     // In the catalogue's order, whatever order they were named in.
     let wanted: Vec<&Suite> = wanted.iter().map(find).collect::<Result<_, _>>()?;
-    Ok(known
-        .iter()
-        .filter(|it| wanted.iter().any(|want| want.name == it.name))
-        .collect())
+    Ok(known.iter().filter(|it| wanted.iter().any(|want| want.name == it.name)).collect())
 }
 
 /// The cases that a command line means.
@@ -60,19 +54,12 @@ pub fn cases(listed: &Listed<'_>, flags: &Run) -> Result<Vec<Case>, UsageError> 
             let matches = flags.case.is_empty() || flags.case.iter().any(|it| name.contains(it));
             if matches && (!flags.quick || suite.is_quick(name)) {
                 let promise = suite.function(name).promise;
-                chosen.push(Case {
-                    suite: suite.name.clone(),
-                    name: name.clone(),
-                    promise,
-                });
+                chosen.push(Case { suite: suite.name.clone(), name: name.clone(), promise });
             }
         }
     }
     for wanted in &flags.case {
-        if !listed
-            .iter()
-            .any(|(_, names)| names.iter().any(|it| it.contains(wanted)))
-        {
+        if !listed.iter().any(|(_, names)| names.iter().any(|it| it.contains(wanted))) {
             return Err(no_such_case(wanted, listed));
         }
     }
@@ -93,29 +80,18 @@ fn no_such_case(wanted: &str, listed: &Listed<'_>) -> UsageError {
     let hint = did_you_mean(wanted, parts);
     UsageError(format!(
         "no case of {} has {wanted:?} in its name{hint}: `cargo xtask list` shows them all",
-        listed
-            .iter()
-            .map(|(it, _)| it.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
+        listed.iter().map(|(it, _)| it.name.as_str()).collect::<Vec<_>>().join(", ")
     ))
 }
 
 fn did_you_mean<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(wanted, names)
-        .map(|it| format!(" (did you mean {it}?)"))
-        .unwrap_or_default()
+    nearest(wanted, names).map(|it| format!(" (did you mean {it}?)")).unwrap_or_default()
 }
 
 /// Every n-th case, so that each part has some of each suite.
 fn part_of(cases: Vec<Case>, partition: Partition) -> Vec<Case> {
     let in_part = |index: usize| index as u64 % partition.of == partition.part - 1;
-    cases
-        .into_iter()
-        .enumerate()
-        .filter(|(index, _)| in_part(*index))
-        .map(|(_, it)| it)
-        .collect()
+    cases.into_iter().enumerate().filter(|(index, _)| in_part(*index)).map(|(_, it)| it).collect()
 }
 
 /// What a kernel is tested with.
@@ -135,13 +111,8 @@ impl Configuration {
     /// The name that the events carry.
     pub fn name(&self) -> String {
         let lower = |it: &dyn std::fmt::Debug| format!("{it:?}").to_lowercase();
-        [
-            self.kernel.clone(),
-            lower(&self.hierarchy),
-            lower(&self.driver),
-            lower(&self.stage),
-        ]
-        .join("/")
+        [self.kernel.clone(), lower(&self.hierarchy), lower(&self.driver), lower(&self.stage)]
+            .join("/")
     }
 }
 
@@ -193,9 +164,7 @@ mod tests {
     use crate::flags::{Cli, Command};
 
     fn flags(line: &str) -> Run {
-        let words = ["xtask", "run"]
-            .into_iter()
-            .chain(line.split_ascii_whitespace());
+        let words = ["xtask", "run"].into_iter().chain(line.split_ascii_whitespace());
         match Cli::try_parse_from(words).unwrap().command {
             Command::Run(run) => run,
             other => panic!("{other:?}"),
@@ -204,18 +173,8 @@ mod tests {
 
     fn suite(name: &str, quick: &[&str], when: When) -> Suite {
         let quick = quick.iter().map(|it| (*it).to_owned()).collect();
-        let needs = Needs {
-            cpus: 1,
-            memory: "64M".into(),
-            modules: vec![],
-            quick,
-            when,
-        };
-        Suite {
-            name: name.into(),
-            needs,
-            functions: [].into(),
-        }
+        let needs = Needs { cpus: 1, memory: "64M".into(), modules: vec![], quick, when };
+        Suite { name: name.into(), needs, functions: [].into() }
     }
 
     fn names(of: &[&str]) -> Vec<String> {
@@ -223,14 +182,10 @@ mod tests {
     }
 
     fn chosen(line: &str) -> Result<Vec<String>, String> {
-        let (core, pids) = (
-            suite("core", &["kill"], When::Always),
-            suite("pids", &[], When::Always),
-        );
-        let listed = [
-            (&core, names(&["kill::a", "stat::b"])),
-            (&pids, names(&["limit::c::case_1"])),
-        ];
+        let (core, pids) =
+            (suite("core", &["kill"], When::Always), suite("pids", &[], When::Always));
+        let listed =
+            [(&core, names(&["kill::a", "stat::b"])), (&pids, names(&["limit::c::case_1"]))];
         let chosen = cases(&listed, &flags(line)).map_err(|it| it.0)?;
         Ok(chosen.into_iter().map(|it| it.name).collect())
     }
@@ -251,10 +206,7 @@ mod tests {
 
     #[test]
     fn suites_that_test_the_harness_run_only_by_name() {
-        let known = [
-            suite("pids", &[], When::Always),
-            suite("hostile", &[], When::Named),
-        ];
+        let known = [suite("pids", &[], When::Always), suite("hostile", &[], When::Named)];
         let named = |wanted: &[&str]| {
             let found = suites(&known, &names(wanted)).map_err(|it| it.0)?;
             Ok::<_, String>(found.iter().map(|it| it.name.clone()).collect::<Vec<_>>())
@@ -266,10 +218,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_left_out_with_the_reason() {
-        let (possible, left_out) = configurations(
-            &names(&["debian:6.1"]),
-            &flags("--hierarchy unified,legacy"),
-        );
+        let (possible, left_out) =
+            configurations(&names(&["debian:6.1"]), &flags("--hierarchy unified,legacy"));
         assert_eq!(possible[0].name(), "debian:6.1/unified/cgroupfs/vm");
         insta::assert_snapshot!(left_out.join("\n"), @"debian:6.1/legacy/cgroupfs/vm is left out: the suites of this version are for the unified hierarchy");
     }

@@ -135,11 +135,7 @@ fn initramfs(
         digest.update(format!("{} {}\n", module.name, module.bytes.len()));
         digest.update(&module.bytes);
     }
-    let sha256: String = digest
-        .finalize()
-        .iter()
-        .map(|it| format!("{it:02x}"))
-        .collect();
+    let sha256: String = digest.finalize().iter().map(|it| format!("{it:02x}")).collect();
     let cache = Cache::open(cache)?;
     let path = cache.root().join("initramfs").join(&sha256[..24]);
     if !path.exists() {

@@ -10,17 +10,11 @@ use crate::flags::Report;
 
 /// Writes what `flags` ask for.
 pub fn report(flags: &Report) -> Result<Exit> {
-    let runs: Vec<Run> = flags
-        .runs
-        .iter()
-        .map(|it| Run::read(it).map_err(usage))
-        .collect::<Result<_>>()?;
+    let runs: Vec<Run> =
+        flags.runs.iter().map(|it| Run::read(it).map_err(usage)).collect::<Result<_>>()?;
     let directory = place(flags)?;
-    let formats: &[Format] = if flags.format.is_empty() {
-        &Format::OF_EVERY_RUN
-    } else {
-        &flags.format
-    };
+    let formats: &[Format] =
+        if flags.format.is_empty() { &Format::OF_EVERY_RUN } else { &flags.format };
     std::fs::create_dir_all(&directory)
         .map_err(|it| usage(format!("{}: {it}", directory.display())))?;
     for path in write_into(&Run::join(runs), &directory, formats)? {

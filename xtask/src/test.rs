@@ -15,10 +15,7 @@ struct Step {
 }
 
 const WITHOUT_A_VM: [Step; 3] = [
-    Step {
-        what: "the source is formatted",
-        arguments: &["fmt", "--all", "--check"],
-    },
+    Step { what: "the source is formatted", arguments: &["fmt", "--all", "--check"] },
     Step {
         what: "the source is free of warnings",
         arguments: &[
@@ -33,10 +30,7 @@ const WITHOUT_A_VM: [Step; 3] = [
             "warnings",
         ],
     },
-    Step {
-        what: "unit tests",
-        arguments: &["test", "--workspace"],
-    },
+    Step { what: "unit tests", arguments: &["test", "--workspace"] },
 ];
 
 const IN_A_VM: [Step; 2] = [
@@ -56,15 +50,7 @@ const IN_A_VM: [Step; 2] = [
     },
     Step {
         what: "a short run on a real kernel",
-        arguments: &[
-            "run",
-            "--quiet",
-            "--package",
-            "xtask",
-            "--",
-            "run",
-            "--quick",
-        ],
+        arguments: &["run", "--quiet", "--package", "xtask", "--", "run", "--quick"],
     },
 ];
 

@@ -21,9 +21,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-        }
+        Self { folder: tempfile::tempdir().unwrap() }
     }
 
     fn out(&self) -> PathBuf {
@@ -34,10 +32,7 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         command.args(line.split_ascii_whitespace());
         command.arg("--out").arg(self.out());
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
@@ -49,9 +44,7 @@ impl Place {
     fn events(&self) -> Vec<Event> {
         let text = fs::read_to_string(self.out().join("events.jsonl")).unwrap();
         assert!(text.ends_with('\n'), "the last line is cut off");
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     fn ends(&self) -> BTreeMap<String, CaseEnd> {
@@ -64,14 +57,8 @@ impl Place {
 
     /// No guest of this run is alive, and none left a file.
     fn assert_clean(&self, harness: u32) {
-        assert_eq!(
-            guests_of(harness),
-            Vec::<u32>::new(),
-            "a guest outlived its harness"
-        );
-        let work = workspace()
-            .join("target/cgauge/work")
-            .join(harness.to_string());
+        assert_eq!(guests_of(harness), Vec::<u32>::new(), "a guest outlived its harness");
+        let work = workspace().join("target/cgauge/work").join(harness.to_string());
         assert!(!work.exists(), "{} is left", work.display());
     }
 }
@@ -98,10 +85,7 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(it) = look() {
             return it;
         }
-        assert!(
-            began.elapsed() < Duration::from_secs(120),
-            "{what} never came"
-        );
+        assert!(began.elapsed() < Duration::from_secs(120), "{what} never came");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -116,22 +100,16 @@ fn last_line(output: &Output) -> String {
 
 /// Starts a run of a case that takes seconds, and waits until its guest runs.
 fn start_a_long_case(place: &Place) -> (Child, u32) {
-    let mut child = place
-        .xtask("run hostile --case takes_its_time --case holds --jobs 1")
-        .spawn()
-        .unwrap();
+    let mut child =
+        place.xtask("run hostile --case takes_its_time --case holds --jobs 1").spawn().unwrap();
     // `holds` comes first: once it is over, the guest that runs is the long one's.
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    wait_for("the first case's end", || {
-        lines.next()?.ok().filter(|it| it.contains("PASS"))
-    });
+    wait_for("the first case's end", || lines.next()?.ok().filter(|it| it.contains("PASS")));
     std::thread::spawn(move || lines.for_each(drop));
     let harness = child.id();
     let guest = wait_for("the second guest", || {
         let spoke = |it: &PathBuf| fs::metadata(it.join("records")).is_ok_and(|it| it.len() > 0);
-        let work = workspace()
-            .join("target/cgauge/work")
-            .join(harness.to_string());
+        let work = workspace().join("target/cgauge/work").join(harness.to_string());
         let folders = fs::read_dir(work).ok()?.flatten().map(|it| it.path());
         folders.filter(spoke).count().checked_sub(1)?;
         guests_of(harness).first().copied()
@@ -146,12 +124,7 @@ fn each_hostile_case_costs_itself_and_no_other() {
     let mut child = place.xtask("run hostile --silence 30").spawn().unwrap();
     let harness = child.id();
     let mut shown = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut shown)
-        .unwrap();
+    child.stdout.take().unwrap().read_to_string(&mut shown).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{shown}");
     let ends = place.ends();
     let expected = [
@@ -182,30 +155,13 @@ fn each_hostile_case_costs_itself_and_no_other() {
     }
     assert_eq!(ends.len(), expected.len());
     let left = &ends["leaves_things_behind"].reason;
-    assert!(
-        left.contains("process") && left.ends_with("and 2 more things"),
-        "{left}"
-    );
-    let console = |case: &str| {
-        ends[case]
-            .evidence
-            .iter()
-            .any(|it| it.contains("Kernel panic"))
-    };
-    assert!(
-        console("panics_the_guest") && console("kills_the_agent"),
-        "the console says why"
-    );
+    assert!(left.contains("process") && left.ends_with("and 2 more things"), "{left}");
+    let console = |case: &str| ends[case].evidence.iter().any(|it| it.contains("Kernel panic"));
+    assert!(console("panics_the_guest") && console("kills_the_agent"), "the console says why");
     let report = fs::read_to_string(place.out().join("report.html")).unwrap();
-    assert!(
-        !report.contains("<script>alert(1)"),
-        "what a guest says is no part of the page"
-    );
+    assert!(!report.contains("<script>alert(1)"), "what a guest says is no part of the page");
     for file in ["junit.xml", "results.ktap", "summary.md"] {
-        assert!(
-            fs::metadata(place.out().join(file)).unwrap().len() > 0,
-            "{file}"
-        );
+        assert!(fs::metadata(place.out().join(file)).unwrap().len() > 0, "{file}");
     }
     place.assert_clean(harness);
 }
@@ -260,22 +216,14 @@ fn guests_die_with_a_harness_that_is_killed() {
     let (mut child, _guest) = start_a_long_case(&place);
     child.kill().unwrap();
     child.wait().unwrap();
-    wait_for("the guests' end", || {
-        guests_of(child.id()).is_empty().then_some(())
-    });
+    wait_for("the guests' end", || guests_of(child.id()).is_empty().then_some(()));
     // The events so far are whole, and a report can be made of them.
     assert!(place.events().len() >= 4);
-    let report = Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .arg("report")
-        .arg(place.out())
-        .output()
-        .unwrap();
+    let report =
+        Command::new(env!("CARGO_BIN_EXE_xtask")).arg("report").arg(place.out()).output().unwrap();
     assert_eq!(report.status.code(), Some(0), "{}", stderr(&report));
     // The next run sweeps what it left.
-    assert_eq!(
-        Place::new().run("run hostile --case holds").status.code(),
-        Some(0)
-    );
+    assert_eq!(Place::new().run("run hostile --case holds").status.code(), Some(0));
     place.assert_clean(child.id());
 }
 
@@ -295,13 +243,7 @@ fn a_full_disk_is_said_and_leaves_whole_lines() {
             let none: Option<&str> = None;
             mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
             nix::unistd::mkdir(&out, nix::sys::stat::Mode::S_IRWXU)?;
-            mount(
-                Some("tmpfs"),
-                &out,
-                Some("tmpfs"),
-                MsFlags::empty(),
-                Some("size=1M"),
-            )?;
+            mount(Some("tmpfs"), &out, Some("tmpfs"), MsFlags::empty(), Some("size=1M"))?;
             Ok(())
         });
     }
@@ -333,51 +275,19 @@ fn what_cannot_be_is_said_in_one_sentence() {
     let real = fs::read(kernel_image()).unwrap();
     let cases = [
         (format!("run --kernel {}", file("arm", &arm)), 2, "Arm"),
-        (
-            format!(
-                "run --kernel {}",
-                file("text", b"#!/bin/sh\necho no kernel\n")
-            ),
-            2,
-            "text",
-        ),
-        (
-            format!("run --kernel {}", file("half", &real[..real.len() / 2])),
-            2,
-            "cut off",
-        ),
-        (
-            format!("run --kernel {}/none", folder.path().display()),
-            2,
-            "none",
-        ),
-        (
-            "run --kernel debian:6.13".to_owned(),
-            2,
-            "did you mean debian:6.1",
-        ),
+        (format!("run --kernel {}", file("text", b"#!/bin/sh\necho no kernel\n")), 2, "text"),
+        (format!("run --kernel {}", file("half", &real[..real.len() / 2])), 2, "cut off"),
+        (format!("run --kernel {}/none", folder.path().display()), 2, "none"),
+        ("run --kernel debian:6.13".to_owned(), 2, "did you mean debian:6.1"),
         ("run pidz".to_owned(), 2, "did you mean pids"),
-        (
-            "run hostile --case hold_s".to_owned(),
-            2,
-            "did you mean holds",
-        ),
+        ("run hostile --case hold_s".to_owned(), 2, "did you mean holds"),
         ("run --partition 3/2".to_owned(), 2, "3/2"),
-        (
-            "run --hierarchy legacy".to_owned(),
-            2,
-            "nothing is left to run",
-        ),
+        ("run --hierarchy legacy".to_owned(), 2, "nothing is left to run"),
     ];
     for (line, code, words) in cases {
         let place = Place::new();
         let output = place.run(&line);
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{line}: {}",
-            stderr(&output)
-        );
+        assert_eq!(output.status.code(), Some(code), "{line}: {}", stderr(&output));
         let said = stderr(&output);
         assert!(said.contains(words), "{line}: {said}");
     }
@@ -409,8 +319,6 @@ fn kernel_image() -> PathBuf {
     let cache = cgauge_provision::Cache::place(|it| std::env::var_os(it)).unwrap();
     let cache = cgauge_provision::Cache::open(cache).unwrap();
     let cached = cgauge_provision::cached(&cache);
-    let found = cached
-        .into_iter()
-        .find(|it| it.kernel.spec.to_string() == "debian:6.12");
+    let found = cached.into_iter().find(|it| it.kernel.spec.to_string() == "debian:6.12");
     found.unwrap().kernel.image
 }

@@ -238,14 +238,8 @@ impl Check {
         let bounds = [&self.at_least, &self.at_most, &self.equals];
         let held = bounds.iter().any(|bound| bound.is_some())
             && self.equals.as_ref().is_none_or(|it| self.observed.same(it))
-            && self
-                .at_least
-                .as_ref()
-                .is_none_or(|it| self.observed.reaches(it))
-            && self
-                .at_most
-                .as_ref()
-                .is_none_or(|it| it.reaches(&self.observed));
+            && self.at_least.as_ref().is_none_or(|it| self.observed.reaches(it))
+            && self.at_most.as_ref().is_none_or(|it| it.reaches(&self.observed));
         if held { Verdict::Pass } else { Verdict::Fail }
     }
 }

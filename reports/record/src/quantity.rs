@@ -78,11 +78,7 @@ from_integer!(i32, i64, u16, u32, u64, usize);
 
 impl From<f64> for Quantity {
     fn from(it: f64) -> Self {
-        if it.is_finite() {
-            Self::Real(it)
-        } else {
-            Self::Text(it.to_string())
-        }
+        if it.is_finite() { Self::Real(it) } else { Self::Text(it.to_string()) }
     }
 }
 
@@ -247,20 +243,9 @@ mod tests {
 
     #[test]
     fn symbols_are_what_records_hold() {
-        for unit in [
-            Unit::Nanoseconds,
-            Unit::BytesPerSecond,
-            Unit::PerSecond,
-            Unit::Text,
-        ] {
-            assert_eq!(
-                serde_json::to_string(&unit).unwrap(),
-                format!("{:?}", unit.symbol())
-            );
+        for unit in [Unit::Nanoseconds, Unit::BytesPerSecond, Unit::PerSecond, Unit::Text] {
+            assert_eq!(serde_json::to_string(&unit).unwrap(), format!("{:?}", unit.symbol()));
         }
-        assert_eq!(
-            serde_json::from_str::<Unit>("\"furlongs\"").unwrap(),
-            Unit::Other
-        );
+        assert_eq!(serde_json::from_str::<Unit>("\"furlongs\"").unwrap(), Unit::Other);
     }
 }

@@ -46,11 +46,7 @@ pub struct ParseRequirementError(String);
 
 impl fmt::Display for ParseRequirementError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} is no requirement: they are R001 to R185 and S01 to S29",
-            self.0
-        )
+        write!(f, "{:?} is no requirement: they are R001 to R185 and S01 to S29", self.0)
     }
 }
 
@@ -143,9 +139,7 @@ mod tests {
         for it in Requirement::all() {
             assert_eq!(it.to_string().parse(), Ok(it));
         }
-        for text in [
-            "", "R0", "R000", "R186", "S00", "S30", "R1320", "r132", "R+13", "é01",
-        ] {
+        for text in ["", "R0", "R000", "R186", "S00", "S30", "R1320", "r132", "R+13", "é01"] {
             assert!(text.parse::<Requirement>().is_err(), "{text}");
         }
         assert_eq!(ids::R132.to_string(), "R132");

@@ -39,12 +39,8 @@ fn shown(value: u64, histogram: &Histogram) -> String {
 
 /// The buckets that can be read; a stranger's file may hold anything here.
 fn parse(encoded: &str) -> Vec<(u64, u64)> {
-    let pairs = encoded
-        .split_ascii_whitespace()
-        .filter_map(|it| it.split_once(':'));
-    pairs
-        .filter_map(|(value, count)| Some((value.parse().ok()?, count.parse().ok()?)))
-        .collect()
+    let pairs = encoded.split_ascii_whitespace().filter_map(|it| it.split_once(':'));
+    pairs.filter_map(|(value, count)| Some((value.parse().ok()?, count.parse().ok()?))).collect()
 }
 
 /// The place on the axis. Zero has none, so it shares that of one.
@@ -65,10 +61,7 @@ impl Axis {
     fn around(least: f64, most: f64) -> Self {
         let room = (most - least).max(0.5) * 0.06;
         let lacking = (0.5 - (most - least)).max(0.0) / 2.0;
-        Self {
-            begin: least - lacking - room,
-            end: most + lacking + room,
-        }
+        Self { begin: least - lacking - room, end: most + lacking + room }
     }
 
     /// The share of samples in each bar, in per cent.
@@ -97,16 +90,11 @@ impl Axis {
 
     /// Powers of ten; 1, 2, 5 of each where there are but few.
     fn ticks(self) -> Vec<f64> {
-        let steps: &[f64] = if self.end - self.begin < 2.5 {
-            &[1.0, 2.0, 5.0]
-        } else {
-            &[1.0]
-        };
+        let steps: &[f64] = if self.end - self.begin < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         #[expect(clippy::cast_possible_truncation, reason = "below 20")]
         let decades = self.begin.floor() as i32..=self.end.ceil() as i32;
         let all = decades.flat_map(|it| steps.iter().map(move |step| f64::from(it) + step.log10()));
-        all.filter(|it| (self.begin..=self.end).contains(it))
-            .collect()
+        all.filter(|it| (self.begin..=self.end).contains(it)).collect()
     }
 }
 
@@ -137,16 +125,8 @@ fn paint(
     bars: &[f64],
 ) -> svg::DrawResult {
     let small = |role, anchor| font(role, SMALL, FontStyle::Normal, anchor);
-    canvas.draw_text(
-        "% of samples",
-        &small(Role::Muted, LEFT),
-        at(6, HEADINGS + 2),
-    )?;
-    let most = bars
-        .iter()
-        .copied()
-        .fold(0.0, f64::max)
-        .max(f64::MIN_POSITIVE);
+    canvas.draw_text("% of samples", &small(Role::Muted, LEFT), at(6, HEADINGS + 2))?;
+    let most = bars.iter().copied().fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let area = canvas.margin(px(HEADINGS + 20), px(4), px(4), px(14));
     let mut chart = ChartBuilder::on(&area)
         .x_label_area_size(px(40))
@@ -171,32 +151,17 @@ fn paint(
     chart.draw_series(places.zip(bars).filter(|(_, share)| **share > 0.0).map(
         |(left, share)| Rectangle::new([(left, 0.0), (left + axis.width() * 0.92, *share)], filled),
     ))?;
-    let marks = [
-        ("p50", histogram.p50),
-        ("p99", histogram.p99),
-        ("max", histogram.max),
-    ];
+    let marks = [("p50", histogram.p50), ("p99", histogram.p99), ("max", histogram.max)];
     for (_, value) in marks {
         let place = logarithm(value);
         if (axis.begin..=axis.end).contains(&place) {
             let ends = [(place, 0.0), (place, most * 1.12)];
-            chart.draw_series(DashedLineSeries::new(
-                ends,
-                px(3),
-                px(3),
-                stroke(Role::Mark, 1),
-            ))?;
+            chart.draw_series(DashedLineSeries::new(ends, px(3), px(3), stroke(Role::Mark, 1)))?;
         }
     }
-    let figures: Vec<String> = marks
-        .iter()
-        .map(|(name, value)| format!("{name} {}", shown(*value, histogram)))
-        .collect();
-    canvas.draw_text(
-        &figures.join(" · "),
-        &small(Role::Mark, RIGHT),
-        at(WIDTH - 14, HEADINGS + 2),
-    )
+    let figures: Vec<String> =
+        marks.iter().map(|(name, value)| format!("{name} {}", shown(*value, histogram))).collect();
+    canvas.draw_text(&figures.join(" · "), &small(Role::Mark, RIGHT), at(WIDTH - 14, HEADINGS + 2))
 }
 
 #[cfg(test)]
@@ -205,19 +170,14 @@ mod tests {
 
     #[test]
     fn every_sample_is_in_a_bar() {
-        for buckets in [
-            vec![(0, 3), (1, 1), (u64::MAX, 2)],
-            vec![(5, 7)],
-            vec![(1000, 1), (1001, 1)],
-        ] {
+        for buckets in
+            [vec![(0, 3), (1, 1), (u64::MAX, 2)], vec![(5, 7)], vec![(1000, 1), (1001, 1)]]
+        {
             let places = buckets.iter().map(|it| logarithm(it.0));
             let (least, most) =
                 places.fold((f64::MAX, f64::MIN), |(a, b), it| (a.min(it), b.max(it)));
             let bars = Axis::around(least, most).bars(&buckets);
-            assert!(
-                (bars.iter().sum::<f64>() - 100.0).abs() < 1e-9,
-                "{buckets:?}"
-            );
+            assert!((bars.iter().sum::<f64>() - 100.0).abs() < 1e-9, "{buckets:?}");
         }
     }
 
@@ -229,10 +189,7 @@ mod tests {
     #[test]
     fn an_axis_has_a_tick_at_least() {
         for (least, most) in [(0.0, 0.0), (3.2, 3.3), (0.0, 19.3), (5.1, 7.9)] {
-            assert!(
-                !Axis::around(least, most).ticks().is_empty(),
-                "{least}..{most}"
-            );
+            assert!(!Axis::around(least, most).ticks().is_empty(), "{least}..{most}");
         }
     }
 }

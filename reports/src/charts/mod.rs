@@ -31,14 +31,8 @@ impl Chart {
     /// drawable point give none.
     #[must_use]
     pub fn of_case(case: &CaseReport) -> Vec<Self> {
-        let distributions = case
-            .histograms
-            .iter()
-            .filter_map(|it| Self::of_histogram(case, it));
-        let over_time = case
-            .series
-            .iter()
-            .filter_map(|it| Self::of_series(case, it));
+        let distributions = case.histograms.iter().filter_map(|it| Self::of_histogram(case, it));
+        let over_time = case.series.iter().filter_map(|it| Self::of_series(case, it));
         distributions.chain(over_time).collect()
     }
 
@@ -56,12 +50,7 @@ impl Chart {
     fn new(case: &CaseReport, metric: &str, description: String, drawing: Drawing) -> Self {
         let headings = Headings::of(case, metric);
         let title = format!("{}, {}", headings.first, headings.second);
-        Self {
-            metric: metric.to_owned(),
-            title,
-            description,
-            drawing,
-        }
+        Self { metric: metric.to_owned(), title, description, drawing }
     }
 
     /// The metric that it shows.
@@ -101,9 +90,6 @@ impl Headings {
             "" => format!("{} {}", case.suite, name.base),
             parameters => format!("{} {}, {parameters}", case.suite, name.base),
         };
-        Self {
-            first: metric.to_owned(),
-            second,
-        }
+        Self { first: metric.to_owned(), second }
     }
 }

@@ -34,11 +34,7 @@ pub(super) fn draw(series: &Series, headings: &Headings) -> Option<(Drawing, Str
         begin,
         end: if end > begin { end } else { begin + 1.0 },
         bottom: bottom * 1.1,
-        top: if top > bottom {
-            top + (top - bottom) * 0.12
-        } else {
-            bottom + 1.0
-        },
+        top: if top > bottom { top + (top - bottom) * 0.12 } else { bottom + 1.0 },
     };
     let thinned = thin_out(&points, COLUMNS);
     let label = limit.map(|it| format!("limit {}", readable(it, series.unit)));
@@ -46,10 +42,7 @@ pub(super) fn draw(series: &Series, headings: &Headings) -> Option<(Drawing, Str
         axes.paint(canvas, &thinned, limit_in_view, label.as_deref())
     })?;
     let left_out = series.points.len() - points.len();
-    Some((
-        drawing,
-        describe(series, &points, (least, most), limit, left_out),
-    ))
+    Some((drawing, describe(series, &points, (least, most), limit, left_out)))
 }
 
 struct Axes {
@@ -86,11 +79,7 @@ impl Axes {
     ) -> svg::DrawResult {
         let (time, value) = (self.time.factor, self.value.factor);
         let small = |role, anchor| font(role, SMALL, FontStyle::Normal, anchor);
-        canvas.draw_text(
-            self.value.symbol,
-            &small(Role::Muted, LEFT),
-            at(6, HEADINGS + 2),
-        )?;
+        canvas.draw_text(self.value.symbol, &small(Role::Muted, LEFT), at(6, HEADINGS + 2))?;
         let area = canvas.margin(px(HEADINGS + 20), px(4), px(4), px(14));
         let mut chart = ChartBuilder::on(&area)
             .x_label_area_size(px(40))
@@ -124,16 +113,8 @@ impl Axes {
             chart.draw_series([Circle::new(centre, px(3), Role::Data.colour().filled())])?;
         }
         if let Some(limit) = limit {
-            let ends = [
-                (self.begin / time, limit / value),
-                (self.end / time, limit / value),
-            ];
-            chart.draw_series(DashedLineSeries::new(
-                ends,
-                px(6),
-                px(4),
-                stroke(Role::Limit, 1),
-            ))?;
+            let ends = [(self.begin / time, limit / value), (self.end / time, limit / value)];
+            chart.draw_series(DashedLineSeries::new(ends, px(6), px(4), stroke(Role::Limit, 1)))?;
         }
         if let Some(label) = label {
             let wording = if limit.is_some() {
@@ -141,21 +122,16 @@ impl Axes {
             } else {
                 format!("{label}, above the picture")
             };
-            canvas.draw_text(
-                &wording,
-                &small(Role::Limit, RIGHT),
-                at(WIDTH - 14, HEADINGS + 2),
-            )?;
+            canvas.draw_text(&wording, &small(Role::Limit, RIGHT), at(WIDTH - 14, HEADINGS + 2))?;
         }
         Ok(())
     }
 }
 
 fn extent(points: &[(f64, f64)]) -> (f64, f64) {
-    points.iter().fold(
-        (f64::INFINITY, f64::NEG_INFINITY),
-        |(least, most), (_, it)| (least.min(*it), most.max(*it)),
-    )
+    points.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), (_, it)| {
+        (least.min(*it), most.max(*it))
+    })
 }
 
 /// Keeps the first, the least, the greatest and the last point of each column, so

@@ -30,15 +30,8 @@ pub(super) enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 7] = [
-        Self::Ink,
-        Self::Muted,
-        Self::Grid,
-        Self::Data,
-        Self::Limit,
-        Self::Mark,
-        Self::Paper,
-    ];
+    const ALL: [Self; 7] =
+        [Self::Ink, Self::Muted, Self::Grid, Self::Data, Self::Limit, Self::Mark, Self::Paper];
 
     pub(super) fn colour(self) -> RGBColor {
         RGBColor(1, 2, self as u8)
@@ -101,14 +94,8 @@ pub(super) fn font(role: Role, size: u32, style: FontStyle, anchor: Pos) -> Text
     }
 }
 
-pub(super) const LEFT: Pos = Pos {
-    h_pos: HPos::Left,
-    v_pos: VPos::Top,
-};
-pub(super) const RIGHT: Pos = Pos {
-    h_pos: HPos::Right,
-    v_pos: VPos::Top,
-};
+pub(super) const LEFT: Pos = Pos { h_pos: HPos::Left, v_pos: VPos::Top };
+pub(super) const RIGHT: Pos = Pos { h_pos: HPos::Right, v_pos: VPos::Top };
 
 pub(super) type Canvas<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 pub(super) type DrawResult = Result<(), DrawingAreaErrorKind<std::io::Error>>;
@@ -139,21 +126,13 @@ impl Drawing {
         drop(canvas);
         // It draws into memory: only numbers that no axis can hold make it fail.
         result.ok()?;
-        let body = text
-            .split_once(">\n")?
-            .1
-            .trim_end()
-            .strip_suffix("</svg>")?;
-        Some(Self {
-            body: body.replace(" opacity=\"1\"", ""),
-        })
+        let body = text.split_once(">\n")?.1.trim_end().strip_suffix("</svg>")?;
+        Some(Self { body: body.replace(" opacity=\"1\"", "") })
     }
 
     pub(super) fn standalone(&self, title: &str, description: &str) -> String {
-        let mut body = format!(
-            "<rect width=\"100%\" height=\"100%\" fill={}/>\n",
-            Role::Paper.light()
-        );
+        let mut body =
+            format!("<rect width=\"100%\" height=\"100%\" fill={}/>\n", Role::Paper.light());
         body += &self.coloured(Role::light);
         let size = format!(" width=\"{WIDTH}\" height=\"{HEIGHT}\"");
         wrap(&body, &size, "chart", title, description)
@@ -164,9 +143,9 @@ impl Drawing {
     }
 
     fn coloured(&self, paint: fn(Role) -> &'static str) -> String {
-        Role::ALL.iter().fold(self.body.clone(), |body, it| {
-            body.replace(&it.placeholder(), paint(*it))
-        })
+        Role::ALL
+            .iter()
+            .fold(self.body.clone(), |body, it| body.replace(&it.placeholder(), paint(*it)))
     }
 }
 

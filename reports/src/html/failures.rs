@@ -28,23 +28,11 @@ pub(super) fn failed(run: &Run, catalogue: &Catalogue) -> Option<Section> {
 }
 
 pub(super) fn errors(run: &Run, catalogue: &Catalogue) -> Option<Section> {
-    cases(
-        run,
-        catalogue,
-        Outcome::Error,
-        "errors",
-        "What ended in an error",
-    )
+    cases(run, catalogue, Outcome::Error, "errors", "What ended in an error")
 }
 
 pub(super) fn inconclusive(run: &Run, catalogue: &Catalogue) -> Option<Section> {
-    cases(
-        run,
-        catalogue,
-        Outcome::Inconclusive,
-        "inconclusive",
-        "What noise left undecided",
-    )
+    cases(run, catalogue, Outcome::Inconclusive, "inconclusive", "What noise left undecided")
 }
 
 fn cases(
@@ -55,13 +43,10 @@ fn cases(
     title: &'static str,
 ) -> Option<Section> {
     let wanted = run.cases().filter(|(_, case)| case.outcome == outcome);
-    let (articles, left_out) = within(
-        BUDGET,
-        wanted.enumerate(),
-        |(index, (configuration, case))| {
+    let (articles, left_out) =
+        within(BUDGET, wanted.enumerate(), |(index, (configuration, case))| {
             article(configuration, case, catalogue, &format!("{id}{index}"))
-        },
-    );
+        });
     let content = html! {
         @if outcome == Outcome::Error {
             p { "An error says nothing about the kernel: the harness, the guest or the case itself broke." }
@@ -137,15 +122,9 @@ fn facts(check: &Check, catalogue: &Catalogue) -> Markup {
 pub(super) fn skipped(run: &Run) -> Option<Section> {
     let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let several = run.configurations.len() > 1;
-    for (configuration, case) in run
-        .cases()
-        .filter(|(_, case)| case.outcome == Outcome::Skip)
-    {
-        let place = if several {
-            format!(" on {}", configuration.start.config)
-        } else {
-            String::new()
-        };
+    for (configuration, case) in run.cases().filter(|(_, case)| case.outcome == Outcome::Skip) {
+        let place =
+            if several { format!(" on {}", configuration.start.config) } else { String::new() };
         by_reason
             .entry(&case.reason)
             .or_default()
@@ -165,9 +144,5 @@ pub(super) fn skipped(run: &Run) -> Option<Section> {
         dl.skips { (list) }
         (rest(left_out, "reasons are"))
     };
-    Some(Section {
-        id: "skipped",
-        title: "What was skipped, and why",
-        content,
-    })
+    Some(Section { id: "skipped", title: "What was skipped, and why", content })
 }

@@ -28,9 +28,7 @@ pub(super) fn section(run: &Run) -> Option<Section> {
     let mut rows: BTreeMap<(&str, &str), Row<'_>> = BTreeMap::new();
     for (column, configuration) in run.configurations.iter().enumerate().take(MOST_COLUMNS) {
         for case in &configuration.cases {
-            let row = rows
-                .entry((&case.suite, names::split(&case.case).base))
-                .or_default();
+            let row = rows.entry((&case.suite, names::split(&case.case).base)).or_default();
             if row.promise.is_empty() {
                 row.promise = &case.promise;
             }
@@ -41,9 +39,8 @@ pub(super) fn section(run: &Run) -> Option<Section> {
         return None;
     }
     let columns = run.configurations.len().min(MOST_COLUMNS);
-    let (body, left_out) = within(BUDGET, &rows, |((suite, base), row)| {
-        row_of(suite, base, row, columns)
-    });
+    let (body, left_out) =
+        within(BUDGET, &rows, |((suite, base), row)| row_of(suite, base, row, columns));
     let table = html! {
         table.matrix {
             thead {
@@ -55,32 +52,19 @@ pub(super) fn section(run: &Run) -> Option<Section> {
             tbody { (body) }
         }
     };
-    let filter = [
-        ("all", "all"),
-        ("wrong", "went wrong"),
-        ("skip", "skipped"),
-        ("pass", "passed"),
-    ];
+    let filter = [("all", "all"), ("wrong", "went wrong"), ("skip", "skipped"), ("pass", "passed")];
     let content = html! {
         (choices("cases", "Show the cases that", &filter))
         (scrolling("Outcome of each case in each configuration", &table))
         (rest(left_out, "tests are"))
         (rest(run.configurations.len() - columns, "configurations are"))
     };
-    Some(Section {
-        id: "matrix",
-        title: "Every case",
-        content,
-    })
+    Some(Section { id: "matrix", title: "Every case", content })
 }
 
 fn row_of(suite: &str, base: &str, row: &Row<'_>, columns: usize) -> Markup {
-    let mut classes: Vec<&str> = row
-        .cells
-        .values()
-        .flatten()
-        .map(|it| mark(it.outcome).class)
-        .collect();
+    let mut classes: Vec<&str> =
+        row.cells.values().flatten().map(|it| mark(it.outcome).class).collect();
     classes.sort_unstable();
     classes.dedup();
     html! {
@@ -103,13 +87,8 @@ fn cell(cases: &[&CaseReport]) -> Markup {
     if cases.len() <= MOST_CHIPS {
         return html! { @for it in cases { (chip(it.outcome, &names::split(&it.case).parameters)) " " } };
     }
-    let outcomes = [
-        Outcome::Fail,
-        Outcome::Error,
-        Outcome::Inconclusive,
-        Outcome::Skip,
-        Outcome::Pass,
-    ];
+    let outcomes =
+        [Outcome::Fail, Outcome::Error, Outcome::Inconclusive, Outcome::Skip, Outcome::Pass];
     html! {
         @for outcome in outcomes {
             @let count = cases.iter().filter(|it| it.outcome == outcome).count();

@@ -88,11 +88,7 @@ fn header(run: &Run, verdict: &Verdict) -> Markup {
     let counts = [
         ("pass", end.passed, "passed"),
         ("fail", end.failed, "failed"),
-        (
-            "error",
-            end.errors,
-            if end.errors == 1 { "error" } else { "errors" },
-        ),
+        ("error", end.errors, if end.errors == 1 { "error" } else { "errors" }),
         ("noise", end.inconclusive, "inconclusive"),
         ("skip", end.skipped, "skipped"),
     ];

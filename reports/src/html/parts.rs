@@ -102,13 +102,9 @@ type Field = fn(&RunStart) -> String;
 const FIELDS: [(&str, Field); 18] = [
     ("Kernel", |it| it.kernel.release.clone()),
     ("Build", |it| it.kernel.version.clone()),
-    ("Its configuration (SHA-256)", |it| {
-        it.kernel.config_sha256.chars().take(16).collect()
-    }),
+    ("Its configuration (SHA-256)", |it| it.kernel.config_sha256.chars().take(16).collect()),
     ("Asked for as", |it| it.kernel_spec.clone()),
-    ("Hierarchy", |it| {
-        format!("{:?}", it.hierarchy).to_lowercase()
-    }),
+    ("Hierarchy", |it| format!("{:?}", it.hierarchy).to_lowercase()),
     ("Driver", |it| format!("{:?}", it.driver).to_lowercase()),
     ("Stage", |it| format!("{:?}", it.stage).to_lowercase()),
     ("Clock", |it| format!("{:?}", it.clock).to_lowercase()),
@@ -127,12 +123,7 @@ const FIELDS: [(&str, Field); 18] = [
 
 /// What a reader needs to get the same numbers again.
 pub(super) fn fingerprint(run: &Run) -> Option<Section> {
-    let starts: Vec<&RunStart> = run
-        .configurations
-        .iter()
-        .map(|it| &it.start)
-        .take(64)
-        .collect();
+    let starts: Vec<&RunStart> = run.configurations.iter().map(|it| &it.start).take(64).collect();
     let table = html! {
         table.facts {
             thead { tr { td {} @for it in &starts { th scope="col" { (it.config) } } } }

@@ -25,35 +25,24 @@ pub(super) fn section(run: &Run) -> Option<Section> {
     let mut families: BTreeMap<(&str, &str), Vec<(&str, &CaseReport)>> = BTreeMap::new();
     for (configuration, case) in run.cases() {
         if !case.series.is_empty() || !case.histograms.is_empty() {
-            let family = families
-                .entry((&case.suite, names::split(&case.case).base))
-                .or_default();
+            let family = families.entry((&case.suite, names::split(&case.case).base)).or_default();
             family.push((place(run, &configuration.start.config), case));
         }
     }
-    let (list, left_out) = within(
-        BUDGET,
-        families.iter().enumerate(),
-        |(index, ((suite, base), cases))| family(suite, base, cases, &format!("plot{index}")),
-    );
+    let (list, left_out) =
+        within(BUDGET, families.iter().enumerate(), |(index, ((suite, base), cases))| {
+            family(suite, base, cases, &format!("plot{index}"))
+        });
     let content = html! {
         (list)
         (rest(left_out, "tests with pictures are"))
     };
-    (!families.is_empty()).then_some(Section {
-        id: "plots",
-        title: "Plots",
-        content,
-    })
+    (!families.is_empty()).then_some(Section { id: "plots", title: "Plots", content })
 }
 
 /// The configuration's name, where there is more than one to tell apart.
 fn place<'a>(run: &Run, config: &'a str) -> &'a str {
-    if run.configurations.len() > 1 {
-        config
-    } else {
-        ""
-    }
+    if run.configurations.len() > 1 { config } else { "" }
 }
 
 fn family(suite: &str, base: &str, cases: &[(&str, &CaseReport)], id: &str) -> Markup {
@@ -81,9 +70,7 @@ pub(super) fn values(run: &Run) -> Option<Section> {
     for (column, configuration) in run.configurations.iter().enumerate().take(MOST_COLUMNS) {
         for case in &configuration.cases {
             for value in &case.values {
-                let row = rows
-                    .entry((&case.suite, &case.case, &value.metric))
-                    .or_default();
+                let row = rows.entry((&case.suite, &case.case, &value.metric)).or_default();
                 row.insert(column, rounded(&value.value, value.unit));
             }
         }
@@ -117,9 +104,5 @@ pub(super) fn values(run: &Run) -> Option<Section> {
         (scrolling("Measured values", &table))
         (rest(left_out, "values are"))
     };
-    Some(Section {
-        id: "values",
-        title: "Measured values",
-        content,
-    })
+    Some(Section { id: "values", title: "Measured values", content })
 }

@@ -54,11 +54,7 @@ pub(super) fn section(run: &Run, catalogue: &Catalogue) -> Option<Section> {
         (choices("promises", "Show the promises that are", &filter))
         (scrolling("Every requirement, and what the run says of it", &table))
     };
-    Some(Section {
-        id: "requirements",
-        title: "Requirements",
-        content,
-    })
+    Some(Section { id: "requirements", title: "Requirements", content })
 }
 
 fn findings(run: &Run) -> BTreeMap<Requirement, Finding<'_>> {
@@ -74,9 +70,7 @@ fn findings(run: &Run) -> BTreeMap<Requirement, Finding<'_>> {
                     // A check that makes no sense says nothing about the kernel.
                     Verdict::Fail => {}
                 }
-                finding
-                    .tests
-                    .insert((&case.suite, names::split(&case.case).base));
+                finding.tests.insert((&case.suite, names::split(&case.case).base));
             }
         }
     }
@@ -84,10 +78,7 @@ fn findings(run: &Run) -> BTreeMap<Requirement, Finding<'_>> {
 }
 
 fn section_head(section: &[&Text], findings: &BTreeMap<Requirement, Finding<'_>>) -> Markup {
-    let covered = section
-        .iter()
-        .filter(|it| findings.contains_key(&it.id))
-        .count();
+    let covered = section.iter().filter(|it| findings.contains_key(&it.id)).count();
     html! {
         tr.head {
             th colspan="4" scope="rowgroup" {

@@ -101,10 +101,7 @@ impl Collector {
             elapsed_ns: 0,
             host_elapsed_ns: 0,
         });
-        self.cases.insert(
-            (configuration, it.suite, it.case),
-            (place, Progress::Running),
-        );
+        self.cases.insert((configuration, it.suite, it.case), (place, Progress::Running));
     }
 
     fn end_case(&mut self, it: CaseEnd) {
@@ -112,10 +109,7 @@ impl Collector {
             return;
         };
         let first = it.evidence.len().saturating_sub(EVIDENCE_LINES);
-        case.evidence = it.evidence[first..]
-            .iter()
-            .map(|it| tidy_line(it))
-            .collect();
+        case.evidence = it.evidence[first..].iter().map(|it| tidy_line(it)).collect();
         case.elapsed_ns = it.elapsed_ns;
         case.host_elapsed_ns = it.host_elapsed_ns;
         case.outcome = it.outcome;
@@ -157,31 +151,19 @@ impl Collector {
             .map(|(at, suite, case)| (*at, suite.as_str(), case.as_str()))
             .collect();
         let plans = std::mem::take(&mut self.planned);
-        for (place, (plan, configuration)) in plans
-            .into_iter()
-            .zip(&mut self.run.configurations)
-            .enumerate()
+        for (place, (plan, configuration)) in
+            plans.into_iter().zip(&mut self.run.configurations).enumerate()
         {
-            let owed = plan
-                .into_iter()
-                .filter(|it| !begun.contains(&(place, &it.suite, &it.case)));
+            let owed = plan.into_iter().filter(|it| !begun.contains(&(place, &it.suite, &it.case)));
             configuration.never_ran = owed
-                .map(|it| Planned {
-                    suite: tidy(&it.suite, NAME),
-                    case: tidy(&it.case, NAME),
-                })
+                .map(|it| Planned { suite: tidy(&it.suite, NAME), case: tidy(&it.case, NAME) })
                 .collect();
         }
     }
 
     /// The run: cut-off cases judged, texts harmless, cases in order, counted.
     pub(super) fn finish(mut self) -> Run {
-        for case in self
-            .run
-            .configurations
-            .iter_mut()
-            .flat_map(|it| &mut it.cases)
-        {
+        for case in self.run.configurations.iter_mut().flat_map(|it| &mut it.cases) {
             let stated = Judgement::new(case.outcome, std::mem::take(&mut case.reason));
             let judgement = judge::review(&case.checks, stated);
             case.outcome = judgement.outcome;
@@ -202,14 +184,10 @@ impl Collector {
         }
         let mut run = self.run;
         for it in &mut run.configurations {
-            it.cases
-                .sort_by(|a, b| natural(&a.suite, &a.case).cmp(&natural(&b.suite, &b.case)));
+            it.cases.sort_by(|a, b| natural(&a.suite, &a.case).cmp(&natural(&b.suite, &b.case)));
         }
         let interrupted = run.end.interrupted || !self.ended;
-        run.end = RunEnd {
-            interrupted,
-            ..count(&run.configurations)
-        };
+        run.end = RunEnd { interrupted, ..count(&run.configurations) };
         run
     }
 }
@@ -263,11 +241,7 @@ fn make_harmless(case: &mut CaseReport) {
     }
     for histogram in &mut case.histograms {
         histogram.metric = tidy(&histogram.metric, NAME);
-        shed_names(
-            &mut histogram.config,
-            &mut histogram.suite,
-            &mut histogram.case,
-        );
+        shed_names(&mut histogram.config, &mut histogram.suite, &mut histogram.case);
     }
     for series in &mut case.series {
         series.metric = tidy(&series.metric, NAME);
@@ -293,13 +267,9 @@ fn natural<'a>(suite: &'a str, case: &'a str) -> (&'a str, Vec<(&'a str, u64)>) 
     let mut parts = Vec::new();
     let mut rest = case;
     while !rest.is_empty() {
-        let word = rest
-            .find(|it: char| it.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let word = rest.find(|it: char| it.is_ascii_digit()).unwrap_or(rest.len());
         let tail = &rest[word..];
-        let digits = tail
-            .find(|it: char| !it.is_ascii_digit())
-            .unwrap_or(tail.len());
+        let digits = tail.find(|it: char| !it.is_ascii_digit()).unwrap_or(tail.len());
         parts.push((&rest[..word], tail[..digits].parse().unwrap_or(u64::MAX)));
         rest = &tail[digits..];
     }

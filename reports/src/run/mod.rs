@@ -67,9 +67,7 @@ pub struct CaseReport {
 impl Run {
     /// Every case with the configuration in which it ran.
     pub fn cases(&self) -> impl Iterator<Item = (&Configuration, &CaseReport)> {
-        self.configurations
-            .iter()
-            .flat_map(|it| it.cases.iter().map(move |case| (it, case)))
+        self.configurations.iter().flat_map(|it| it.cases.iter().map(move |case| (it, case)))
     }
 
     /// Puts several runs side by side, for a matrix over their configurations.
@@ -84,25 +82,14 @@ impl Run {
             all.notes.extend(run.notes);
             all.configurations.extend(run.configurations);
         }
-        let names: Vec<String> = all
-            .configurations
-            .iter()
-            .map(|it| it.start.config.clone())
-            .collect();
+        let names: Vec<String> =
+            all.configurations.iter().map(|it| it.start.config.clone()).collect();
         for it in &mut all.configurations {
-            if names
-                .iter()
-                .filter(|name| **name == it.start.config)
-                .count()
-                > 1
-            {
+            if names.iter().filter(|name| **name == it.start.config).count() > 1 {
                 it.start.config = format!("{} {}", it.start.run, it.start.config);
             }
         }
-        all.end = RunEnd {
-            interrupted,
-            ..collect::count(&all.configurations)
-        };
+        all.end = RunEnd { interrupted, ..collect::count(&all.configurations) };
         all
     }
 }

@@ -81,11 +81,7 @@ impl Run {
     /// Reads a run from its directory, or from its `events.jsonl`.
     pub fn read(path: impl AsRef<Path>) -> Result<Run, ReadError> {
         let path = path.as_ref();
-        let file = if path.is_dir() {
-            path.join(EVENTS_FILE)
-        } else {
-            path.to_owned()
-        };
+        let file = if path.is_dir() { path.join(EVENTS_FILE) } else { path.to_owned() };
         match File::open(&file) {
             Ok(it) => Self::read_from(BufReader::new(it), &file),
             Err(source) => Err(ReadError::Io { path: file, source }),
@@ -95,11 +91,7 @@ impl Run {
     /// Reads a run from anything that has lines; errors call it by `name`.
     pub fn read_from(source: impl BufRead, name: impl AsRef<Path>) -> Result<Run, ReadError> {
         let path = name.as_ref().to_owned();
-        let mut lines = Lines {
-            source,
-            number: 0,
-            buffer: Vec::new(),
-        };
+        let mut lines = Lines { source, number: 0, buffer: Vec::new() };
         let mut collector = Collector::default();
         let mut unknown = Unknown::default();
         while let Some(ending) = lines.advance(&path)? {
@@ -117,11 +109,7 @@ impl Run {
                 }
                 Err(why) => {
                     let why = tidy(&why.to_string(), SENTENCE);
-                    return Err(ReadError::Line {
-                        path,
-                        line: lines.number,
-                        why,
-                    });
+                    return Err(ReadError::Line { path, line: lines.number, why });
                 }
             }
         }
@@ -152,18 +140,13 @@ impl<R: BufRead> Lines<R> {
         let mut bounded = self.source.by_ref().take(LONGEST_LINE + 1);
         let read = bounded
             .read_until(b'\n', &mut self.buffer)
-            .map_err(|source| ReadError::Io {
-                path: path.to_owned(),
-                source,
-            })?;
+            .map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
         if read == 0 {
             return Ok(None);
         }
         self.number += 1;
         if self.number > MOST_LINES {
-            return Err(ReadError::TooManyLines {
-                path: path.to_owned(),
-            });
+            return Err(ReadError::TooManyLines { path: path.to_owned() });
         }
         if self.buffer.last() == Some(&b'\n') {
             self.buffer.pop();
@@ -171,11 +154,7 @@ impl<R: BufRead> Lines<R> {
         }
         if read as u64 > LONGEST_LINE {
             let why = format!("it is longer than {LONGEST_LINE} bytes");
-            return Err(ReadError::Line {
-                path: path.to_owned(),
-                line: self.number,
-                why,
-            });
+            return Err(ReadError::Line { path: path.to_owned(), line: self.number, why });
         }
         Ok(Some(LineEnding::Missing))
     }
@@ -190,17 +169,14 @@ struct Head {
 /// Whether the file is ours and of a schema that this version knows.
 fn check_head(line: &[u8], path: &Path) -> Result<(), ReadError> {
     match serde_json::from_slice::<Head>(line) {
-        Ok(head) if head.event != "run_start" => Err(ReadError::NoRunStart {
-            path: path.to_owned(),
-        }),
-        Ok(head) if head.schema != u64::from(SCHEMA) => Err(ReadError::Schema {
-            path: path.to_owned(),
-            found: head.schema,
-        }),
+        Ok(head) if head.event != "run_start" => {
+            Err(ReadError::NoRunStart { path: path.to_owned() })
+        }
+        Ok(head) if head.schema != u64::from(SCHEMA) => {
+            Err(ReadError::Schema { path: path.to_owned(), found: head.schema })
+        }
         Ok(_) => Ok(()),
-        Err(_) => Err(ReadError::NoRunStart {
-            path: path.to_owned(),
-        }),
+        Err(_) => Err(ReadError::NoRunStart { path: path.to_owned() }),
     }
 }
 
@@ -213,10 +189,9 @@ struct Unknown {
 
 impl Unknown {
     fn note_in(&self, collector: &mut Collector) {
-        for (what, counts) in [
-            ("events of unknown kinds", &self.kinds),
-            ("unknown fields", &self.fields),
-        ] {
+        for (what, counts) in
+            [("events of unknown kinds", &self.kinds), ("unknown fields", &self.fields)]
+        {
             let count: u64 = counts.values().sum();
             if count == 0 {
                 continue;
@@ -271,11 +246,7 @@ fn record<T: DeserializeOwned>(
 ) -> Result<T, serde_json::Error> {
     let record = serde_json::from_slice(line)?;
     let known = FieldNames::of::<T>();
-    for field in outline
-        .fields
-        .iter()
-        .filter(|it| !known.contains(&it.as_str()))
-    {
+    for field in outline.fields.iter().filter(|it| !known.contains(&it.as_str())) {
         Unknown::count(&mut unknown.fields, field.clone());
     }
     Ok(record)

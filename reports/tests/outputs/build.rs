@@ -34,9 +34,10 @@ impl Lines {
             host_ns: 0,
             worker: 0,
         }));
-        let recorded = case.records.into_iter().fold(begun, |lines, it| {
-            lines.event(addressed(it, config, case.suite, case.name))
-        });
+        let recorded = case
+            .records
+            .into_iter()
+            .fold(begun, |lines, it| lines.event(addressed(it, config, case.suite, case.name)));
         match case.end {
             None => recorded,
             Some((outcome, reason, evidence)) => recorded.event(Event::CaseEnd(CaseEnd {
@@ -55,10 +56,7 @@ impl Lines {
 
     /// The end as a liar would write it: no reader may trust its counts.
     pub(crate) fn end(self) -> Self {
-        self.event(Event::RunEnd(RunEnd {
-            passed: 999,
-            ..RunEnd::default()
-        }))
+        self.event(Event::RunEnd(RunEnd { passed: 999, ..RunEnd::default() }))
     }
 
     pub(crate) fn read(&self) -> Run {
@@ -77,13 +75,7 @@ pub(crate) struct Case {
 
 pub(crate) fn passing(suite: &'static str, name: &'static str, promise: &'static str) -> Case {
     let records = vec![check(ids::R132, 8, 8)];
-    Case {
-        suite,
-        name,
-        promise,
-        records,
-        end: Some((Outcome::Pass, "", &[])),
-    }
+    Case { suite, name, promise, records, end: Some((Outcome::Pass, "", &[])) }
 }
 
 pub(crate) fn start(config: &str) -> RunStart {
@@ -198,12 +190,8 @@ pub(crate) const CONFIG: &str = "debian:6.12/unified/cgroupfs/vm";
 
 /// A fork bomb that climbs to its limit and stays there.
 fn climb(limit: f64) -> Event {
-    let points = (0..400_u32).map(|it| {
-        (
-            u64::from(it) * 250_000,
-            (f64::from(it) * limit / 60.0).min(limit).floor(),
-        )
-    });
+    let points = (0..400_u32)
+        .map(|it| (u64::from(it) * 250_000, (f64::from(it) * limit / 60.0).min(limit).floor()));
     series(points.collect(), Some(limit))
 }
 
@@ -221,29 +209,19 @@ pub(crate) fn every_outcome(config: &str) -> Lines {
         .map(|(_, name)| passing("pids", name, stops))
         .collect();
     fork_bomb[0].records.push(climb(1.0));
-    fork_bomb[0]
-        .records
-        .push(value("forks refused", Unit::Events, 391));
-    fork_bomb[1].records = vec![
-        check(ids::R132, 8, 8),
-        check(ids::R132, 9, 8),
-        check(ids::S13, 10, 8),
-        climb(8.0),
-    ];
+    fork_bomb[0].records.push(value("forks refused", Unit::Events, 391));
+    fork_bomb[1].records =
+        vec![check(ids::R132, 8, 8), check(ids::R132, 9, 8), check(ids::S13, 10, 8), climb(8.0)];
     fork_bomb[1].end = Some((
         Outcome::Fail,
         "processes in the bomb's group (pids.current): expected at most 8 processes, observed 9 processes (pids.max is 8, and a fork above it fails with EAGAIN), and one more failed check",
         &[],
     ));
     fork_bomb[2].records.push(climb(64.0));
-    fork_bomb[2]
-        .records
-        .push(value("time to the limit", Unit::Nanoseconds, 15_250_000));
+    fork_bomb[2].records.push(value("time to the limit", Unit::Nanoseconds, 15_250_000));
     let lines = fork_bomb
         .into_iter()
-        .fold(Lines::default().start(config), |lines, it| {
-            lines.case(config, it)
-        });
+        .fold(Lines::default().start(config), |lines, it| lines.case(config, it));
     let mut populated = passing(
         "core",
         "populated_turns_zero",
@@ -260,17 +238,9 @@ pub(crate) fn every_outcome(config: &str) -> Lines {
         ),
     ];
     let skip = Case {
-        end: Some((
-            Outcome::Skip,
-            "the kernel has no pids.peak (it came with 6.1)",
-            &[],
-        )),
+        end: Some((Outcome::Skip, "the kernel has no pids.peak (it came with 6.1)", &[])),
         records: Vec::new(),
-        ..passing(
-            "pids",
-            "peak_is_kept",
-            "`pids.peak` keeps the greatest number.",
-        )
+        ..passing("pids", "peak_is_kept", "`pids.peak` keeps the greatest number.")
     };
     let error = Case {
         end: Some((
@@ -290,16 +260,8 @@ pub(crate) fn every_outcome(config: &str) -> Lines {
         )
     };
     let noise = Case {
-        end: Some((
-            Outcome::Inconclusive,
-            "the two halves differ by more than the effect",
-            &[],
-        )),
-        ..passing(
-            "core",
-            "migration_is_fast",
-            "Moving a process takes a bounded time.",
-        )
+        end: Some((Outcome::Inconclusive, "the two halves differ by more than the effect", &[])),
+        ..passing("core", "migration_is_fast", "Moving a process takes a bounded time.")
     };
     let unknown = Case {
         end: Some((Outcome::Pass, "", &[])),

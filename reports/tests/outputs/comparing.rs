@@ -16,10 +16,7 @@ fn read(text: &str) -> Run {
 
 #[test]
 fn the_same_figures_on_another_configuration_are_no_difference() {
-    let found = compare(
-        &read(RUN),
-        &read(&RUN.replace("\"config\":\"A\"", "\"config\":\"B\"")),
-    );
+    let found = compare(&read(RUN), &read(&RUN.replace("\"config\":\"A\"", "\"config\":\"B\"")));
     assert_eq!((found.cases, found.records), (1, 2));
     assert!(
         found.differences.is_empty()
@@ -39,10 +36,7 @@ fn one_changed_figure_is_found_alone() {
 
 #[test]
 fn a_case_that_one_run_lacks_is_named() {
-    let found = compare(
-        &read(RUN),
-        &read(&RUN.replace("\"case\":\"c\"", "\"case\":\"d\"")),
-    );
+    let found = compare(&read(RUN), &read(&RUN.replace("\"case\":\"c\"", "\"case\":\"d\"")));
     assert_eq!(
         (found.only_in_base, found.only_in_new),
         (vec!["s c".to_owned()], vec!["s d".to_owned()])

@@ -36,10 +36,7 @@ fn with_every_text(text: &str) -> Run {
         *field = text.to_owned();
     }
     let quoted = serde_json::to_string(text).unwrap();
-    let lines = Lines::default()
-        .event(Event::RunStart(begin))
-        .case("config", case)
-        .end();
+    let lines = Lines::default().event(Event::RunStart(begin)).case("config", case).end();
     let words = [
         "suite",
         "case",
@@ -73,10 +70,7 @@ fn no_script_comes_out() {
     let markdown = written(&run, Format::Markdown);
     for line in markdown.lines().filter(|it| it.contains("script")) {
         let outside_code: String = line.split('`').step_by(2).collect();
-        assert!(
-            !outside_code.contains("<script") && !outside_code.contains("<img"),
-            "{line}"
-        );
+        assert!(!outside_code.contains("<script") && !outside_code.contains("<img"), "{line}");
     }
     for chart in run.cases().flat_map(|(_, case)| Chart::of_case(case)) {
         assert!(!chart.standalone().contains("<script"));
@@ -103,21 +97,11 @@ fn no_control_character_comes_out() {
 fn a_name_cannot_forge_a_line_of_ktap() {
     let run = with_every_text("ok 1 - all\nok 2 # SKIP no\n1..0\nreboot: System halted");
     let ktap = written(&run, Format::Ktap);
-    let results: Vec<&str> = ktap
-        .lines()
-        .filter(|it| it.contains("ok ") && !it.contains("# "))
-        .collect();
+    let results: Vec<&str> =
+        ktap.lines().filter(|it| it.contains("ok ") && !it.contains("# ")).collect();
     assert_eq!(results.len(), 2, "{ktap}");
-    assert!(
-        results
-            .iter()
-            .all(|it| it.trim_start().starts_with("not ok 1 ")),
-        "{ktap}"
-    );
-    assert!(
-        !ktap.contains("reboot: System halted"),
-        "the kernel's parser would stop there"
-    );
+    assert!(results.iter().all(|it| it.trim_start().starts_with("not ok 1 ")), "{ktap}");
+    assert!(!ktap.contains("reboot: System halted"), "the kernel's parser would stop there");
 }
 
 #[test]
@@ -126,11 +110,7 @@ fn texts_without_end_are_cut_everywhere() {
     for format in Format::ALL {
         let output = written(&run, format);
         assert!(output.len() < 300_000, "{format}: {} bytes", output.len());
-        let longest = output
-            .split(|it: char| it != 'N')
-            .map(str::len)
-            .max()
-            .unwrap();
+        let longest = output.split(|it: char| it != 'N').map(str::len).max().unwrap();
         assert!(longest <= 1000, "{format}: {longest}");
     }
     assert!(shown(&run, Colour::Never).len() < 20_000);
@@ -146,18 +126,11 @@ fn texts_that_differ_only_far_behind_do_not_become_equal() {
     it.at_most = None;
     it.equals = Some(Quantity::Text(long + "b"));
     case.records = vec![Event::Check(it)];
-    let run = Lines::default()
-        .start(CONFIG)
-        .case(CONFIG, case)
-        .end()
-        .read();
+    let run = Lines::default().start(CONFIG).case(CONFIG, case).end().read();
     assert_eq!(run.end.failed, 1);
     let failed = &run.configurations[0].cases[0].checks[0];
     assert_eq!(failed.verdict, cgauge_record::Verdict::Fail);
-    assert!(
-        written(&run, Format::Html).contains("Observed"),
-        "the failed check is shown"
-    );
+    assert!(written(&run, Format::Html).contains("Observed"), "the failed check is shown");
 }
 
 #[test]
@@ -172,10 +145,8 @@ fn odd_numbers_are_drawn_or_left_out_but_never_break_a_page() {
         vec![(5, 3.0), (1, 2.0), (3, -1e14)],
     ];
     let limits = [None, Some(0.0), Some(-1.0), Some(f64::MAX), Some(9.2e18)];
-    let mut records: Vec<Event> = odd
-        .iter()
-        .flat_map(|it| limits.map(|limit| series(it.clone(), limit)))
-        .collect();
+    let mut records: Vec<Event> =
+        odd.iter().flat_map(|it| limits.map(|limit| series(it.clone(), limit))).collect();
     for encoded in [
         "",
         "x",
@@ -193,25 +164,15 @@ fn odd_numbers_are_drawn_or_left_out_but_never_break_a_page() {
     }
     let mut case = passing("pids", "odd", "");
     case.records = records;
-    let run = Lines::default()
-        .start(CONFIG)
-        .case(CONFIG, case)
-        .end()
-        .read();
+    let run = Lines::default().start(CONFIG).case(CONFIG, case).end().read();
     for format in Format::ALL {
         assert!(!written(&run, format).is_empty());
     }
-    let charts: Vec<String> = run
-        .cases()
-        .flat_map(|(_, case)| Chart::of_case(case))
-        .map(|it| it.standalone())
-        .collect();
+    let charts: Vec<String> =
+        run.cases().flat_map(|(_, case)| Chart::of_case(case)).map(|it| it.standalone()).collect();
     assert!(charts.len() >= 25, "{}", charts.len());
     for chart in charts {
-        assert!(
-            !chart.contains("NaN") && !chart.contains("inf\""),
-            "{chart}"
-        );
+        assert!(!chart.contains("NaN") && !chart.contains("inf\""), "{chart}");
     }
 }
 
@@ -222,10 +183,7 @@ fn nothing_is_loaded_from_outside() {
     for attribute in ["src=", "@import", "url("] {
         assert!(!page.contains(attribute), "{attribute}");
     }
-    let links = page
-        .split("href=\"")
-        .skip(1)
-        .map(|it| it.split('"').next().unwrap());
+    let links = page.split("href=\"").skip(1).map(|it| it.split('"').next().unwrap());
     for link in links {
         assert!(link.starts_with('#') || link == "data:,", "{link}");
     }

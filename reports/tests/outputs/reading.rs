@@ -6,19 +6,14 @@ use cgauge_reports::{ReadError, Run};
 use super::build::{CONFIG, Case, Lines, check, every_outcome, passing, start};
 
 fn refusal(text: &str) -> String {
-    Run::read_from(text.as_bytes(), "events.jsonl")
-        .unwrap_err()
-        .to_string()
+    Run::read_from(text.as_bytes(), "events.jsonl").unwrap_err().to_string()
 }
 
 #[test]
 fn what_is_no_run_is_refused_with_the_reason() {
     let head = Lines::default().start(CONFIG).0;
     for (text, reason) in [
-        (
-            String::new(),
-            "events.jsonl is empty: the run wrote nothing",
-        ),
+        (String::new(), "events.jsonl is empty: the run wrote nothing"),
         (
             "hello\n".into(),
             "events.jsonl is no results file of cgauge: its first line is no run_start event",
@@ -62,10 +57,7 @@ fn a_run_is_read_from_its_directory_or_its_file() {
     let file = directory.path().join("events.jsonl");
     assert!(matches!(Run::read(directory.path()), Err(ReadError::Io { path, .. }) if path == file));
     std::fs::write(&file, every_outcome(CONFIG).0).unwrap();
-    assert_eq!(
-        Run::read(directory.path()).unwrap(),
-        Run::read(&file).unwrap()
-    );
+    assert_eq!(Run::read(directory.path()).unwrap(), Run::read(&file).unwrap());
 }
 
 #[test]
@@ -73,19 +65,10 @@ fn counts_come_from_the_cases_and_not_from_the_file() {
     let run = every_outcome(CONFIG).read();
     let end = &run.end;
     assert_eq!(
-        (
-            end.passed,
-            end.failed,
-            end.skipped,
-            end.errors,
-            end.inconclusive
-        ),
+        (end.passed, end.failed, end.skipped, end.errors, end.inconclusive),
         (4, 1, 1, 1, 1)
     );
-    assert_eq!(
-        end.requirements,
-        [ids::R031, ids::R059, ids::R132, ids::S13]
-    );
+    assert_eq!(end.requirements, [ids::R031, ids::R059, ids::R132, ids::S13]);
     assert!(run.notes.is_empty(), "{:?}", run.notes);
 }
 
@@ -96,17 +79,10 @@ fn a_file_cut_at_any_byte_still_reads() {
     for end in (first + 1..whole.len() - 1).step_by(97) {
         let run = Run::read_from(&whole.as_bytes()[..end], "events.jsonl").unwrap();
         assert!(run.end.interrupted, "cut at {end}");
-        assert!(
-            run.notes.iter().any(|it| it.contains("cut off")),
-            "cut at {end}"
-        );
+        assert!(run.notes.iter().any(|it| it.contains("cut off")), "cut at {end}");
         let half = |it: &&cgauge_reports::CaseReport| it.reason == "the run was cut off here";
         assert!(
-            run.configurations[0]
-                .cases
-                .iter()
-                .filter(half)
-                .all(|it| it.outcome == Outcome::Error)
+            run.configurations[0].cases.iter().filter(half).all(|it| it.outcome == Outcome::Error)
         );
     }
 }
@@ -118,11 +94,8 @@ fn a_case_without_an_end_is_an_error_unless_the_kernel_was_seen_to_fail() {
         end: None,
         ..passing("pids", name, "")
     };
-    let run = Lines::default()
-        .start(CONFIG)
-        .case(CONFIG, open("a", 8))
-        .case(CONFIG, open("b", 9))
-        .read();
+    let run =
+        Lines::default().start(CONFIG).case(CONFIG, open("a", 8)).case(CONFIG, open("b", 9)).read();
     let cases = &run.configurations[0].cases;
     assert_eq!(
         (cases[0].outcome, cases[0].reason.as_str()),
@@ -133,23 +106,15 @@ fn a_case_without_an_end_is_an_error_unless_the_kernel_was_seen_to_fail() {
 
 #[test]
 fn planned_cases_that_never_began_are_known() {
-    let planned = |case: &str| Planned {
-        suite: "pids".into(),
-        case: case.into(),
-    };
-    let begin = RunStart {
-        planned: vec![planned("a"), planned("b")],
-        ..start(CONFIG)
-    };
+    let planned = |case: &str| Planned { suite: "pids".into(), case: case.into() };
+    let begin = RunStart { planned: vec![planned("a"), planned("b")], ..start(CONFIG) };
     let lines = Lines::default().event(cgauge_record::Event::RunStart(begin));
     let run = lines.case(CONFIG, passing("pids", "a", "")).end().read();
     assert_eq!(run.configurations[0].never_ran, [planned("b")]);
     let verdict = cgauge_reports::Verdict::of(&run);
     assert_eq!(verdict.standing, cgauge_reports::Standing::Undecided);
     assert!(
-        verdict
-            .sentence
-            .ends_with("; one case of the plan never ran."),
+        verdict.sentence.ends_with("; one case of the plan never ran."),
         "{}",
         verdict.sentence
     );
@@ -157,13 +122,8 @@ fn planned_cases_that_never_began_are_known() {
 
 #[test]
 fn what_a_newer_harness_adds_is_counted_and_ignored() {
-    let known = Lines::default()
-        .start(CONFIG)
-        .case(CONFIG, passing("pids", "a", ""))
-        .end();
-    let newer = known
-        .0
-        .replace("\"elapsed_ns\"", "\"joules\":3,\"elapsed_ns\"")
+    let known = Lines::default().start(CONFIG).case(CONFIG, passing("pids", "a", "")).end();
+    let newer = known.0.replace("\"elapsed_ns\"", "\"joules\":3,\"elapsed_ns\"")
         + "{\"event\":\"weather\",\"sky\":\"blue\"}\n{\"event\":\"weather\"}\n";
     let mut run = Run::read_from(newer.as_bytes(), "events.jsonl").unwrap();
     insta::assert_snapshot!(run.notes.join("\n"), @"
@@ -199,10 +159,7 @@ fn events_of_no_running_case_are_counted_and_left_out() {
         .end();
     let run = strays.read();
     assert_eq!(run.configurations[0].cases.len(), 1);
-    assert_eq!(
-        run.notes,
-        ["3 events were left out: they belong to no case that was running"]
-    );
+    assert_eq!(run.notes, ["3 events were left out: they belong to no case that was running"]);
 }
 
 #[test]
@@ -216,57 +173,25 @@ fn cases_of_several_workers_may_be_mixed() {
     let mixed: Vec<&str> = [0, 1, 4, 2, 5, 3, 6, 7].map(|it| lines[it]).to_vec();
     let mixed = mixed.join("\n") + "\n";
     assert_ne!(mixed, apart.0);
-    assert_eq!(
-        Run::read_from(mixed.as_bytes(), "events.jsonl").unwrap(),
-        apart.read()
-    );
+    assert_eq!(Run::read_from(mixed.as_bytes(), "events.jsonl").unwrap(), apart.read());
 }
 
 #[test]
 fn parameters_are_sorted_as_numbers() {
-    let names = [
-        "bomb::limit_10_1024",
-        "bomb::limit_2_8",
-        "bomb::limit_1_1",
-        "after",
-    ];
-    let lines = names
-        .iter()
-        .fold(Lines::default().start(CONFIG), |lines, it| {
-            lines.case(CONFIG, passing("pids", it, ""))
-        });
+    let names = ["bomb::limit_10_1024", "bomb::limit_2_8", "bomb::limit_1_1", "after"];
+    let lines = names.iter().fold(Lines::default().start(CONFIG), |lines, it| {
+        lines.case(CONFIG, passing("pids", it, ""))
+    });
     let run = lines.end().read();
-    let sorted: Vec<&str> = run.configurations[0]
-        .cases
-        .iter()
-        .map(|it| it.case.as_str())
-        .collect();
-    assert_eq!(
-        sorted,
-        [
-            "after",
-            "bomb::limit_1_1",
-            "bomb::limit_2_8",
-            "bomb::limit_10_1024"
-        ]
-    );
+    let sorted: Vec<&str> = run.configurations[0].cases.iter().map(|it| it.case.as_str()).collect();
+    assert_eq!(sorted, ["after", "bomb::limit_1_1", "bomb::limit_2_8", "bomb::limit_10_1024"]);
 }
 
 #[test]
 fn runs_side_by_side_keep_their_configurations_apart() {
     let run = || every_outcome(CONFIG).read();
-    let both = Run::join([
-        run(),
-        Run {
-            configurations: vec![],
-            ..run()
-        },
-        run(),
-    ]);
+    let both = Run::join([run(), Run { configurations: vec![], ..run() }, run()]);
     assert_eq!(both.configurations.len(), 2);
-    assert_eq!(
-        both.configurations[0].start.config,
-        format!("20260102-030405 {CONFIG}")
-    );
+    assert_eq!(both.configurations[0].start.config, format!("20260102-030405 {CONFIG}"));
     assert_eq!(both.end.passed, 2 * run().end.passed);
 }

@@ -13,16 +13,8 @@ const LARGEST: usize = 5_000_000;
 fn with_records(records: Vec<Event>, outcome: Outcome) -> Run {
     let end = Some((outcome, "", &["one line", "another"][..]));
     let promise = "A promise that is as long as promises are, more or less.";
-    let case = Case {
-        records,
-        end,
-        ..passing("pids", "one", promise)
-    };
-    Lines::default()
-        .start(CONFIG)
-        .case(CONFIG, case)
-        .end()
-        .read()
+    let case = Case { records, end, ..passing("pids", "one", promise) };
+    Lines::default().start(CONFIG).case(CONFIG, case).end().read()
 }
 
 #[test]
@@ -46,9 +38,7 @@ fn two_hundred_thousand_records_of_many_failing_cases() {
 
 #[test]
 fn two_hundred_thousand_records_of_one_case() {
-    let points = (0..100_000_u32)
-        .map(|it| (u64::from(it), f64::from(it % 977)))
-        .collect();
+    let points = (0..100_000_u32).map(|it| (u64::from(it), f64::from(it % 977))).collect();
     let records = vec![
         check(ids::R132, 9, 8),
         histogram("10:1 100:7 1000:3", 10, 100, 1000, 1000),

@@ -34,17 +34,10 @@ fn json() {
 
 #[test]
 fn a_matrix_of_kernels_in_ktap() {
-    let lines = [
-        "debian:5.10/unified/cgroupfs/vm",
-        "debian:6.12/unified/cgroupfs/vm",
-    ]
-    .map(|config| {
-        Lines::default()
-            .start(config)
-            .case(config, passing("pids", "holds", ""))
-            .end()
-            .read()
-    });
+    let lines =
+        ["debian:5.10/unified/cgroupfs/vm", "debian:6.12/unified/cgroupfs/vm"].map(|config| {
+            Lines::default().start(config).case(config, passing("pids", "holds", "")).end().read()
+        });
     insta::assert_snapshot!(written(&Run::join(lines), Format::Ktap), @"
     KTAP version 1
     1..2
@@ -68,11 +61,7 @@ fn colours_change_no_word() {
     assert!(coloured.contains("\x1b[1;31mFAIL"));
     let mut plain = String::new();
     for (index, part) in coloured.split('\x1b').enumerate() {
-        plain += if index == 0 {
-            part
-        } else {
-            part.split_once('m').unwrap().1
-        };
+        plain += if index == 0 { part } else { part.split_once('m').unwrap().1 };
     }
     assert_eq!(plain, shown(&run, Colour::Never));
 }
@@ -138,17 +127,9 @@ fn the_verdict_is_one_sentence() {
             Standing::Undecided,
             format!("Nothing can be said of {kernel}: no case ran to its end."),
         ),
-        (
-            &[Skip],
-            Standing::Untested,
-            format!("No promise of {kernel} was checked."),
-        ),
+        (&[Skip], Standing::Untested, format!("No promise of {kernel} was checked.")),
     ] {
-        assert_eq!(
-            of(outcomes, Lines::end),
-            (standing, sentence),
-            "{outcomes:?}"
-        );
+        assert_eq!(of(outcomes, Lines::end), (standing, sentence), "{outcomes:?}");
     }
     let cut_off = of(&[Pass], |it| it);
     assert_eq!(cut_off.0, Standing::Undecided);
@@ -183,27 +164,16 @@ fn the_command_that_runs_it_again_names_what_is_not_the_default() {
 fn outputs_replace_older_ones_and_leave_nothing_beside() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("junit.xml"), "old").unwrap();
-    let paths = write_into(
-        &every_outcome(CONFIG).read(),
-        directory.path(),
-        &Format::OF_EVERY_RUN,
-    )
-    .unwrap();
+    let paths =
+        write_into(&every_outcome(CONFIG).read(), directory.path(), &Format::OF_EVERY_RUN).unwrap();
     let mut names: Vec<_> = std::fs::read_dir(directory.path())
         .unwrap()
         .map(|it| it.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(
-        names,
-        ["junit.xml", "report.html", "results.ktap", "summary.md"]
-    );
+    assert_eq!(names, ["junit.xml", "report.html", "results.ktap", "summary.md"]);
     assert_eq!(paths.len(), 4);
-    assert!(
-        std::fs::read_to_string(&paths[1])
-            .unwrap()
-            .starts_with("<?xml")
-    );
+    assert!(std::fs::read_to_string(&paths[1]).unwrap().starts_with("<?xml"));
     let nowhere = directory.path().join("nowhere");
     let error = write_into(&Run::default(), &nowhere, &[Format::Ktap]).unwrap_err();
     assert_eq!(error.path, nowhere.join("results.ktap"));

@@ -64,13 +64,8 @@ impl Before {
     /// Takes another picture, and cleans up what is in it and was not before.
     pub fn compare(mut self, root: &Path) -> Differences {
         let mut found = Differences::default();
-        for pid in pids()
-            .difference(&self.pids)
-            .filter(|it| is_of_user_space(**it))
-        {
-            found
-                .leftovers
-                .push(format!("process {pid} ({})", name_of(*pid)));
+        for pid in pids().difference(&self.pids).filter(|it| is_of_user_space(**it)) {
+            found.leftovers.push(format!("process {pid} ({})", name_of(*pid)));
             // It may have ended since it was seen.
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
@@ -117,11 +112,7 @@ fn mounts() -> BTreeSet<String> {
     // The id tells a mount from another on the same place.
     let named = |line: &str| {
         let mut fields = line.split(' ');
-        Some(format!(
-            "{} (mount {})",
-            fields.clone().nth(4)?,
-            fields.next()?
-        ))
+        Some(format!("{} (mount {})", fields.clone().nth(4)?, fields.next()?))
     };
     table.lines().filter_map(named).collect()
 }
@@ -130,10 +121,7 @@ fn pids() -> BTreeSet<i32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return BTreeSet::new();
     };
-    entries
-        .flatten()
-        .filter_map(|it| it.file_name().to_str()?.parse().ok())
-        .collect()
+    entries.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// Whether a process is there and no kernel thread: those come and go as the
@@ -145,10 +133,7 @@ fn is_of_user_space(pid: i32) -> bool {
     };
     // The name, in parentheses, may hold anything; fields count from behind it.
     let behind = stat.rsplit_once(')').map_or("", |(_, it)| it);
-    let flags = behind
-        .split_ascii_whitespace()
-        .nth(6)
-        .and_then(|it| it.parse::<u64>().ok());
+    let flags = behind.split_ascii_whitespace().nth(6).and_then(|it| it.parse::<u64>().ok());
     flags.is_some_and(|it| it & PF_KTHREAD == 0)
 }
 
@@ -163,11 +148,8 @@ fn taint() -> String {
 }
 
 fn open_log() -> Option<File> {
-    let mut log = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open("/dev/kmsg")
-        .ok()?;
+    let mut log =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").ok()?;
     log.seek(SeekFrom::End(0)).ok()?;
     Some(log)
 }
@@ -213,14 +195,8 @@ mod tests {
                 "1,1,1,-;BUG: kernel NULL pointer dereference, address: 0000000000000008\n SUBSYSTEM=x\n",
                 true,
             ),
-            (
-                "3,9,9,-;INFO: task rmdir:44 blocked for more than 120 seconds.\n",
-                true,
-            ),
-            (
-                "6,1,1,-;Memory cgroup out of memory: Killed process 77 (case)\n",
-                false,
-            ),
+            ("3,9,9,-;INFO: task rmdir:44 blocked for more than 120 seconds.\n", true),
+            ("6,1,1,-;Memory cgroup out of memory: Killed process 77 (case)\n", false),
             ("12,1,1,-;WARNING: written by user space\n", false),
             ("not a record", false),
         ] {

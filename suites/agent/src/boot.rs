@@ -52,10 +52,7 @@ pub enum Error {
 }
 
 fn file(path: impl AsRef<Path>, source: io::Error) -> Error {
-    Error::File {
-        path: path.as_ref().display().to_string(),
-        source,
-    }
+    Error::File { path: path.as_ref().display().to_string(), source }
 }
 
 /// Mounts what every process expects, loads the modules, and mounts the
@@ -65,12 +62,7 @@ pub fn come_up() -> Result<(), Error> {
     mount_at("proc", "/proc", quiet, None)?;
     mount_at("sysfs", "/sys", quiet, None)?;
     mount_at("devtmpfs", "/dev", MsFlags::MS_NOSUID, Some("mode=0755"))?;
-    mount_at(
-        "tmpfs",
-        "/tmp",
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
-        Some("mode=1777"),
-    )?;
+    mount_at("tmpfs", "/tmp", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777"))?;
     mount_at("tmpfs", "/run", quiet, Some("mode=0755"))?;
     load_modules()?;
     match hierarchy()?.as_str() {
@@ -84,10 +76,7 @@ fn hierarchy() -> Result<String, Error> {
     let path = "/proc/cmdline";
     let line = fs::read_to_string(path).map_err(|source| file(path, source))?;
     let mut words = line.split_ascii_whitespace();
-    Ok(words
-        .find_map(|it| it.strip_prefix("cgauge.hierarchy="))
-        .unwrap_or("unified")
-        .to_owned())
+    Ok(words.find_map(|it| it.strip_prefix("cgauge.hierarchy=")).unwrap_or("unified").to_owned())
 }
 
 fn mount_at(
@@ -108,9 +97,7 @@ fn load_modules() -> Result<(), Error> {
     let Ok(folder) = fs::read_dir(MODULES) else {
         return Ok(());
     };
-    let mut paths: Vec<_> = folder
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
+    let mut paths: Vec<_> = folder.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
     for path in paths {
         let module = fs::File::open(&path).map_err(|source| file(&path, source))?;
@@ -118,10 +105,7 @@ fn load_modules() -> Result<(), Error> {
             // Built in, or loaded by another's request already.
             Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
             Err(errno) => {
-                return Err(Error::Module {
-                    name: path.display().to_string(),
-                    errno,
-                });
+                return Err(Error::Module { name: path.display().to_string(), errno });
             }
         }
         // Its text is in the kernel now; the file only fills memory.

@@ -70,12 +70,7 @@ impl Prepared {
         enable_everything(&case)?;
         let home = case.make(SELF)?;
         let before = Before::look(root.path());
-        Ok(Self {
-            root,
-            case,
-            home,
-            before,
-        })
+        Ok(Self { root, case, home, before })
     }
 
     /// Runs the case and cleans up after it.
@@ -97,19 +92,14 @@ impl Prepared {
         let differences = self.before.compare(self.root.path());
         ending.leftovers = differences.leftovers;
         ending.kernel_complaints = differences.kernel_complaints;
-        ending
-            .leftovers
-            .extend(remove_groups(&self.case, &self.root));
+        ending.leftovers.extend(remove_groups(&self.case, &self.root));
         Ok(ending)
     }
 }
 
 fn enable_everything(group: &Dir) -> Result<(), Refusal> {
     let offered = group.read("cgroup.controllers")?;
-    let wanted: Vec<_> = offered
-        .split_ascii_whitespace()
-        .map(|it| format!("+{it}"))
-        .collect();
+    let wanted: Vec<_> = offered.split_ascii_whitespace().map(|it| format!("+{it}")).collect();
     group.write("cgroup.subtree_control", &wanted.join(" "))
 }
 
@@ -144,10 +134,7 @@ fn start(job: &JobCase, home: &Dir, records: &OwnedFd, output: &OwnedFd) -> Resu
     let environment = [
         text(format!("CGAUGE_SUITE={}", job.suite))?,
         text(format!("CGAUGE_CASE={}", job.case))?,
-        text(format!(
-            "CGAUGE_GROUP={}",
-            home.path().parent().unwrap_or(home.path()).display()
-        ))?,
+        text(format!("CGAUGE_GROUP={}", home.path().parent().unwrap_or(home.path()).display()))?,
         text(format!("CGAUGE_RECORDS={}", records.as_raw_fd()))?,
         c"RUST_BACKTRACE=0".to_owned(),
     ];
@@ -264,12 +251,7 @@ struct Records {
 
 impl Records {
     fn new(pipe: File) -> Self {
-        Self {
-            pipe,
-            held: Vec::new(),
-            sent: 0,
-            dropped: 0,
-        }
+        Self { pipe, held: Vec::new(), sent: 0, dropped: 0 }
     }
 
     fn drain(&mut self, channel: &Channel<'_>) {
@@ -279,11 +261,7 @@ impl Records {
                 break;
             }
             self.held.extend_from_slice(&buffer[..length]);
-            let whole = self
-                .held
-                .iter()
-                .rposition(|it| *it == b'\n')
-                .map_or(0, |it| it + 1);
+            let whole = self.held.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
             let lines: Vec<u8> = self.held.drain(..whole).collect();
             if self.sent + lines.len() > RECORDS_ALLOWED || self.held.len() > RECORDS_ALLOWED {
                 self.dropped += lines.iter().filter(|it| **it == b'\n').count().max(1) as u64;
@@ -306,12 +284,7 @@ struct Output {
 
 impl Output {
     fn new(pipe: File) -> Self {
-        Self {
-            pipe,
-            closed: false,
-            lines: VecDeque::new(),
-            line: Vec::new(),
-        }
+        Self { pipe, closed: false, lines: VecDeque::new(), line: Vec::new() }
     }
 
     fn drain(&mut self) {
@@ -379,17 +352,14 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
 fn children_signals() -> Result<SignalFd, Error> {
     let mut set = SigSet::empty();
     set.add(Signal::SIGCHLD);
-    set.thread_block()
-        .map_err(|it| Error::System("sigprocmask", it))?;
+    set.thread_block().map_err(|it| Error::System("sigprocmask", it))?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .map_err(|it| Error::System("signalfd", it))
 }
 
 fn now() -> Duration {
     // This clock is always there.
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map(Duration::from)
-        .unwrap_or_default()
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
 }
 
 fn nanoseconds(it: Duration) -> u64 {

@@ -32,9 +32,7 @@ fn main() {
     };
     let channel = Channel::new(&ports);
     if let Err(error) = work(&ports, &channel) {
-        channel.say(&Message::Broken {
-            reason: error.to_string(),
-        });
+        channel.say(&Message::Broken { reason: error.to_string() });
     }
     ports.power_off();
 }
@@ -68,18 +66,11 @@ fn work(ports: &Ports, channel: &Channel<'_>) -> Result<(), Box<dyn std::error::
 }
 
 fn job_bytes(ports: &Ports) -> Result<Vec<u8>, String> {
-    ports
-        .firmware_file(JOB)
-        .ok_or_else(|| format!("QEMU was given no {JOB}"))
+    ports.firmware_file(JOB).ok_or_else(|| format!("QEMU was given no {JOB}"))
 }
 
 fn ready() -> Ready {
-    let read = |path| {
-        fs::read_to_string(path)
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
+    let read = |path| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let source = read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
     Ready {
         release: read("/proc/sys/kernel/osrelease"),

@@ -45,27 +45,16 @@ impl Lab {
                 )
             })
         };
-        let records: RawFd = get("CGAUGE_RECORDS")?
-            .parse()
-            .map_err(|_| "CGAUGE_RECORDS is no descriptor")?;
+        let records: RawFd =
+            get("CGAUGE_RECORDS")?.parse().map_err(|_| "CGAUGE_RECORDS is no descriptor")?;
         // No process that a case starts shall write records.
         // SAFETY: the agent opened it for this process, and this runs once a process.
         let records = unsafe { File::from_raw_fd(records) };
-        nix::fcntl::fcntl(
-            &records,
-            nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
-        )
-        .map_err(|errno| format!("CGAUGE_RECORDS: {errno}"))?;
-        let recorder = Rc::new(Recorder::new(
-            get("CGAUGE_SUITE")?,
-            get("CGAUGE_CASE")?,
-            records,
-        ));
+        nix::fcntl::fcntl(&records, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
+            .map_err(|errno| format!("CGAUGE_RECORDS: {errno}"))?;
+        let recorder = Rc::new(Recorder::new(get("CGAUGE_SUITE")?, get("CGAUGE_CASE")?, records));
         let dir = Dir::open(get("CGAUGE_GROUP")?).map_err(|it| it.to_string())?;
-        Ok(Self {
-            root: Group::root(dir, Rc::clone(&recorder)),
-            recorder,
-        })
+        Ok(Self { root: Group::root(dir, Rc::clone(&recorder)), recorder })
     }
 
     /// The case's own part of the hierarchy. Every controller is enabled for its
@@ -87,9 +76,7 @@ impl Lab {
     /// Says that the case cannot run here, and why: what the kernel or the
     /// machine lacks. For `return Err(lab.skip(…))`.
     pub fn skip(&self, reason: &str) -> Stop {
-        self.recorder.say(&Message::Skip {
-            reason: reason.to_owned(),
-        });
+        self.recorder.say(&Message::Skip { reason: reason.to_owned() });
         Stop::Skip(reason.to_owned())
     }
 
@@ -108,9 +95,7 @@ impl Lab {
         if offered.split_ascii_whitespace().any(|it| it == controller) {
             return Ok(());
         }
-        Err(self.skip(&format!(
-            "this kernel does not offer the {controller} controller"
-        )))
+        Err(self.skip(&format!("this kernel does not offer the {controller} controller")))
     }
 
     /// A check of what a file accepts, refuses and shows.

@@ -30,11 +30,7 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder that writes lines to `out`.
     pub fn new(suite: String, case: String, out: File) -> Self {
-        Self {
-            suite,
-            case,
-            out: RefCell::new(out),
-        }
+        Self { suite, case, out: RefCell::new(out) }
     }
 
     /// Writes one message as one line.
@@ -104,10 +100,7 @@ impl Recorder {
             case: self.case.clone(),
             metric: metric.to_owned(),
             unit,
-            points: points
-                .iter()
-                .map(|(time, value)| (nanoseconds(*time), *value))
-                .collect(),
+            points: points.iter().map(|(time, value)| (nanoseconds(*time), *value)).collect(),
             limit,
         }));
     }

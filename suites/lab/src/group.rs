@@ -36,11 +36,7 @@ pub struct Group {
 impl Group {
     /// The case's own root.
     pub(crate) fn root(dir: Dir, recorder: Rc<Recorder>) -> Self {
-        Self {
-            dir,
-            parent: None,
-            recorder,
-        }
+        Self { dir, parent: None, recorder }
     }
 
     /// Makes a child group.
@@ -53,11 +49,7 @@ impl Group {
     pub fn try_make(&self, name: &str) -> Result<Self, Refusal> {
         let dir = self.dir.make(name)?;
         let parent = Some(Dir::open(self.dir.path())?);
-        Ok(Self {
-            dir,
-            parent,
-            recorder: Rc::clone(&self.recorder),
-        })
+        Ok(Self { dir, parent, recorder: Rc::clone(&self.recorder) })
     }
 
     /// Removes the group now. Its processes and children are the case's to end.
@@ -109,9 +101,7 @@ impl Group {
     pub fn key(&self, file: &str, key: &str) -> Result<u64, Stop> {
         self.shaped(file, |text| {
             let keys = parse::flat_keyed(text)?;
-            keys.get(key)
-                .copied()
-                .ok_or_else(|| ParseError::missing(key, text))
+            keys.get(key).copied().ok_or_else(|| ParseError::missing(key, text))
         })
     }
 
@@ -130,10 +120,8 @@ impl Group {
 
     /// Enables controllers for the children: `enable("pids cpu")`.
     pub fn enable(&self, controllers: &str) -> Result<(), Stop> {
-        let wanted: Vec<_> = controllers
-            .split_ascii_whitespace()
-            .map(|it| format!("+{it}"))
-            .collect();
+        let wanted: Vec<_> =
+            controllers.split_ascii_whitespace().map(|it| format!("+{it}")).collect();
         self.set("cgroup.subtree_control", wanted.join(" "))
     }
 
@@ -209,17 +197,10 @@ impl Group {
     ) -> Result<T, Stop> {
         let text = self.get(file)?;
         read(&text).map_err(|error| {
-            Question::new(
-                Rc::clone(&self.recorder),
-                CheckKind::Interface,
-                "the shape of the file",
-            )
-            .file(file)
-            .observed(&text)
-            .equals(
-                error.shape(),
-                "the format that the document gives for the file",
-            );
+            Question::new(Rc::clone(&self.recorder), CheckKind::Interface, "the shape of the file")
+                .file(file)
+                .observed(&text)
+                .equals(error.shape(), "the format that the document gives for the file");
             Stop::Broken(format!("{}: {error}", self.dir.path().join(file).display()))
         })
     }
@@ -230,10 +211,7 @@ impl Group {
             let what = format!("{} {}", refusal.request, relative(&refusal, &self.dir));
             Question::new(Rc::clone(&self.recorder), CheckKind::Interface, &what)
                 .answered::<()>(&Err(refusal.clone()))
-                .equals(
-                    "ok",
-                    "the case goes on from here, and the kernel promises to accept it",
-                );
+                .equals("ok", "the case goes on from here, and the kernel promises to accept it");
             Stop::Refused(refusal)
         })
     }
@@ -241,24 +219,15 @@ impl Group {
 
 fn relative(refusal: &Refusal, dir: &Dir) -> String {
     let base = dir.path().parent().unwrap_or(dir.path());
-    refusal
-        .path
-        .strip_prefix(base)
-        .unwrap_or(&refusal.path)
-        .display()
-        .to_string()
+    refusal.path.strip_prefix(base).unwrap_or(&refusal.path).display().to_string()
 }
 
 fn is_populated(dir: &Dir) -> bool {
-    dir.read("cgroup.events")
-        .is_ok_and(|it| it.contains("populated 1"))
+    dir.read("cgroup.events").is_ok_and(|it| it.contains("populated 1"))
 }
 
 fn kill_each(dir: &Dir) {
-    let pids = dir
-        .read("cgroup.procs")
-        .ok()
-        .and_then(|it| parse::ids(&it).ok());
+    let pids = dir.read("cgroup.procs").ok().and_then(|it| parse::ids(&it).ok());
     for pid in pids.unwrap_or_default() {
         // It may have ended since it was listed.
         let _ = nix::sys::signal::kill(Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);

@@ -33,10 +33,7 @@ impl Lab {
     pub fn whole_hierarchy(&self) -> Result<Hierarchy, Stop> {
         let case = self.root().dir().path();
         let open = |path: &Path| Dir::open(path).map_err(|it| Stop::Broken(it.to_string()));
-        let root = Group::root(
-            open(case.parent().unwrap_or(case))?,
-            Rc::clone(self.recorder()),
-        );
+        let root = Group::root(open(case.parent().unwrap_or(case))?, Rc::clone(self.recorder()));
         // The root of the hierarchy is the one group without a type.
         if root.has("cgroup.type")? {
             return Err(
@@ -44,11 +41,7 @@ impl Lab {
             );
         }
         let controllers = root.line("cgroup.subtree_control")?;
-        Ok(Hierarchy {
-            root,
-            case: open(case)?,
-            controllers,
-        })
+        Ok(Hierarchy { root, case: open(case)?, controllers })
     }
 }
 
@@ -78,18 +71,14 @@ impl Drop for Hierarchy {
         for group in [self.root.dir(), &self.case] {
             // A controller that stays away spoils this machine alone: the next
             // case has its own.
-            wait_until(PATIENCE, || {
-                group.write("cgroup.subtree_control", &wanted).is_ok()
-            });
+            wait_until(PATIENCE, || group.write("cgroup.subtree_control", &wanted).is_ok());
         }
     }
 }
 
 fn words(sign: char, controllers: &str) -> String {
-    let words: Vec<_> = controllers
-        .split_ascii_whitespace()
-        .map(|it| format!("{sign}{it}"))
-        .collect();
+    let words: Vec<_> =
+        controllers.split_ascii_whitespace().map(|it| format!("{sign}{it}")).collect();
     words.join(" ")
 }
 
@@ -106,11 +95,7 @@ impl Mount {
         let path = std::env::temp_dir().join(name);
         let refusal = |errno| {
             let request = Request::Mount(format!("{kind} with {options}"));
-            Refusal {
-                request,
-                path: path.clone(),
-                errno,
-            }
+            Refusal { request, path: path.clone(), errno }
         };
         std::fs::create_dir(&path).map_err(|it| refusal(errno_of(&it)))?;
         let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;

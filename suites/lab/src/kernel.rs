@@ -72,11 +72,7 @@ impl Dir {
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         match nix::fcntl::open(&path, flags, Mode::empty()) {
             Ok(fd) => Ok(Self { fd, path }),
-            Err(errno) => Err(Refusal {
-                request: Request::Open,
-                path,
-                errno,
-            }),
+            Err(errno) => Err(Refusal { request: Request::Open, path, errno }),
         }
     }
 
@@ -85,10 +81,7 @@ impl Dir {
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let fd = openat(&self.fd, name, flags, Mode::empty())
             .map_err(|errno| self.refusal(Request::Open, name, errno))?;
-        Ok(Self {
-            fd,
-            path: self.path.join(name),
-        })
+        Ok(Self { fd, path: self.path.join(name) })
     }
 
     /// Makes the group `name` below this one and opens it.
@@ -171,18 +164,11 @@ impl Dir {
     /// The last part of the path.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.path
-            .file_name()
-            .and_then(OsStr::to_str)
-            .unwrap_or_default()
+        self.path.file_name().and_then(OsStr::to_str).unwrap_or_default()
     }
 
     fn refusal(&self, request: Request, name: &str, errno: Errno) -> Refusal {
-        Refusal {
-            request,
-            path: self.path.join(name),
-            errno,
-        }
+        Refusal { request, path: self.path.join(name), errno }
     }
 }
 
@@ -272,10 +258,7 @@ mod tests {
             path: "a/pids.max".into(),
             errno: Errno::EINVAL,
         };
-        assert_eq!(
-            write.to_string(),
-            "write \"-1\" to a/pids.max: Invalid argument (EINVAL)"
-        );
+        assert_eq!(write.to_string(), "write \"-1\" to a/pids.max: Invalid argument (EINVAL)");
     }
 
     #[test]

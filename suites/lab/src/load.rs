@@ -108,9 +108,7 @@ impl<L: Load> Running<L> {
         match self.truths.read(&mut buffer)? {
             0 => {
                 let exit = self.process.wait()?;
-                Err(Stop::Broken(format!(
-                    "a load ended with {exit:?} and no truth"
-                )))
+                Err(Stop::Broken(format!("a load ended with {exit:?} and no truth")))
             }
             count => {
                 self.held.extend_from_slice(&buffer[..count]);

@@ -25,12 +25,7 @@ impl Lab {
     /// Where the hierarchy is mounted.
     #[must_use]
     pub fn mount_point(&self) -> PathBuf {
-        self.root()
-            .dir()
-            .path()
-            .parent()
-            .map(PathBuf::from)
-            .unwrap_or_default()
+        self.root().dir().path().parent().map(PathBuf::from).unwrap_or_default()
     }
 
     /// The hierarchy's options as its mount shows them, joined by commas.
@@ -48,11 +43,9 @@ impl Lab {
         let before = self.mount_options()?;
         Ok(match remount(&point, options) {
             Ok(()) => Ok(Remounted { point, before }),
-            Err(errno) => Err(Refusal {
-                request: Request::Mount(options.to_owned()),
-                path: point,
-                errno,
-            }),
+            Err(errno) => {
+                Err(Refusal { request: Request::Mount(options.to_owned()), path: point, errno })
+            }
         })
     }
 }
@@ -67,13 +60,7 @@ impl Drop for Remounted {
 fn remount(point: &PathBuf, options: &str) -> Result<(), Errno> {
     // Those of the mount itself, as the agent made it.
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(
-        None::<&str>,
-        point,
-        None::<&str>,
-        MsFlags::MS_REMOUNT | quiet,
-        Some(options),
-    )
+    mount(None::<&str>, point, None::<&str>, MsFlags::MS_REMOUNT | quiet, Some(options))
 }
 
 /// The hierarchy's own options in a `mountinfo`, without `rw`.
@@ -93,10 +80,7 @@ mod tests {
     fn options_are_those_of_the_last_mount_there() {
         let table = "23 1 0:21 / /sys rw,nosuid - sysfs sysfs rw\n\
             30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n";
-        assert_eq!(
-            options_of(table, "/sys/fs/cgroup").unwrap(),
-            "nsdelegate,memory_recursiveprot"
-        );
+        assert_eq!(options_of(table, "/sys/fs/cgroup").unwrap(), "nsdelegate,memory_recursiveprot");
         assert_eq!(options_of(table, "/sys").unwrap(), "");
         assert_eq!(options_of(table, "/proc"), None);
     }

@@ -19,10 +19,7 @@ pub struct ParseError {
 
 impl ParseError {
     fn new(shape: &'static str, text: &str) -> Self {
-        Self {
-            shape: shape.into(),
-            text: text.chars().take(200).collect(),
-        }
+        Self { shape: shape.into(), text: text.chars().take(200).collect() }
     }
 
     /// The shape that the text should have had.
@@ -33,10 +30,7 @@ impl ParseError {
 
     /// `text` has no line for a key that it should have.
     pub(crate) fn missing(key: &str, text: &str) -> Self {
-        Self {
-            shape: format!("text with the key {key:?}").into(),
-            ..Self::new("", text)
-        }
+        Self { shape: format!("text with the key {key:?}").into(), ..Self::new("", text) }
     }
 }
 
@@ -64,10 +58,7 @@ impl FromStr for Limit {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         match text.trim_end() {
             "max" => Ok(Self::Max),
-            it => it
-                .parse()
-                .map(Self::Value)
-                .map_err(|_| ParseError::new("limit", text)),
+            it => it.parse().map(Self::Value).map_err(|_| ParseError::new("limit", text)),
         }
     }
 }
@@ -80,9 +71,7 @@ impl From<u64> for Limit {
 
 /// One whole number.
 pub fn number(text: &str) -> Result<u64, ParseError> {
-    text.trim_end()
-        .parse()
-        .map_err(|_| ParseError::new("whole number", text))
+    text.trim_end().parse().map_err(|_| ParseError::new("whole number", text))
 }
 
 /// `KEY VALUE` lines, as in `cgroup.events`.
@@ -91,9 +80,7 @@ pub fn flat_keyed(text: &str) -> Result<BTreeMap<String, u64>, ParseError> {
         let (key, value) = line.split_once(' ')?;
         Some((key.to_owned(), value.parse().ok()?))
     };
-    text.lines()
-        .map(|it| line(it).ok_or_else(|| ParseError::new("`KEY VALUE` line", it)))
-        .collect()
+    text.lines().map(|it| line(it).ok_or_else(|| ParseError::new("`KEY VALUE` line", it))).collect()
 }
 
 /// `NAME KEY=VALUE KEY=VALUE` lines, as in `io.stat`.
@@ -115,9 +102,7 @@ pub fn nested_keyed(text: &str) -> Result<BTreeMap<String, BTreeMap<String, Stri
 /// Process or thread ids, one a line, as in `cgroup.procs`. 0 stands for a
 /// process that the reader's PID namespace does not have.
 pub fn ids(text: &str) -> Result<Vec<i32>, ParseError> {
-    text.lines()
-        .map(|it| it.parse().map_err(|_| ParseError::new("process id", it)))
-        .collect()
+    text.lines().map(|it| it.parse().map_err(|_| ParseError::new("process id", it))).collect()
 }
 
 #[cfg(test)]
@@ -139,12 +124,7 @@ mod tests {
         let events = flat_keyed("populated 1\nfrozen 0\nnews 7\n").unwrap();
         assert_eq!(events["news"], 7);
         assert_eq!(flat_keyed(""), Ok(BTreeMap::new()));
-        for text in [
-            "populated",
-            "populated one",
-            "populated  1",
-            "populated 1 2",
-        ] {
+        for text in ["populated", "populated one", "populated  1", "populated 1 2"] {
             assert!(flat_keyed(text).is_err(), "{text:?}");
         }
     }

@@ -53,21 +53,16 @@ pub(crate) fn spawn<T: Serialize>(
     // SAFETY: the only other thread, libtest's, waits for the case to end and
     // holds no lock that the child could need.
     match unsafe { clone_into(group, 0) } {
-        Ok(Side::Parent(cloned)) => Ok(Ok(Process {
-            cloned,
-            result: result.into(),
-            reaped: false,
-            returns: PhantomData,
-        })),
+        Ok(Side::Parent(cloned)) => {
+            Ok(Ok(Process { cloned, result: result.into(), reaped: false, returns: PhantomData }))
+        }
         Ok(Side::Child) => {
             drop(result);
             run_as_child(result_in, body)
         }
-        Err(errno) => Ok(Err(Refusal {
-            request: Request::Start,
-            path: group.path().to_path_buf(),
-            errno,
-        })),
+        Err(errno) => {
+            Ok(Err(Refusal { request: Request::Start, path: group.path().to_path_buf(), errno }))
+        }
     }
 }
 
@@ -106,9 +101,7 @@ impl<T> Process<T> {
     /// The fields of `/proc/PID/status` by name.
     pub fn status(&self, field: &str) -> Result<Option<String>, Stop> {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let found = text
-            .lines()
-            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let found = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         Ok(found.map(|it| it.trim().to_owned()))
     }
 
@@ -152,9 +145,7 @@ impl<T: DeserializeOwned> Process<T> {
         self.result.read_to_end(&mut bytes)?;
         let exit = self.wait()?;
         serde_json::from_slice(&bytes).map_err(|_| {
-            Stop::Broken(format!(
-                "a process of the case ended with {exit:?} and no result"
-            ))
+            Stop::Broken(format!("a process of the case ended with {exit:?} and no result"))
         })
     }
 }

@@ -11,17 +11,13 @@ use nix::time::{ClockId, clock_gettime};
 #[must_use]
 pub fn now() -> Duration {
     // CLOCK_MONOTONIC is there on every Linux.
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map(Duration::from)
-        .unwrap_or_default()
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
 }
 
 /// CPU time that the calling process has used.
 #[must_use]
 pub fn cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)
-        .map(Duration::from)
-        .unwrap_or_default()
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
 /// Sleeps.

@@ -57,10 +57,7 @@ impl Watch {
                 Some(inotify_on(group, file).map_err(Stop::broken("watch with inotify"))?)
             }
         };
-        Ok(Self {
-            file: open,
-            inotify,
-        })
+        Ok(Self { file: open, inotify })
     }
 
     /// Waits for the next notification; `None` if there is none in time.
@@ -85,20 +82,12 @@ impl Watch {
                 Err(errno) => return Err(Stop::broken("poll")(errno)),
             }
             if let Some(inotify) = &self.inotify {
-                let events = inotify
-                    .read_events()
-                    .map_err(Stop::broken("read inotify events"))?;
-                if !events
-                    .iter()
-                    .any(|it| it.mask.contains(AddWatchFlags::IN_MODIFY))
-                {
+                let events = inotify.read_events().map_err(Stop::broken("read inotify events"))?;
+                if !events.iter().any(|it| it.mask.contains(AddWatchFlags::IN_MODIFY)) {
                     continue;
                 }
             }
-            return Ok(Some(Wake {
-                at,
-                text: read_anew(&mut self.file)?,
-            }));
+            return Ok(Some(Wake { at, text: read_anew(&mut self.file)? }));
         }
     }
 

@@ -49,11 +49,7 @@ impl Member {
         let shared = Shared::open(unsafe { OwnedFd::from_raw_fd(self.shared) })?;
         // SAFETY: likewise.
         let bell = unsafe { EventFd::from_owned_fd(OwnedFd::from_raw_fd(self.bell)) };
-        let plan = Plan {
-            mechanism: Mechanism::Vfork,
-            order: self.order,
-            on_death: self.on_death,
-        };
+        let plan = Plan { mechanism: Mechanism::Vfork, order: self.order, on_death: self.on_death };
         Bomb::new(plan, &shared, &bell, self.generation)?.live(self.generation, self.parent)
     }
 }
@@ -219,11 +215,7 @@ impl<'a> Bomb<'a> {
         // The child counts as busy from the start, lest the bomb be thought to
         // rest while it is being made.
         self.shared.wake_up();
-        let birth = Birth {
-            bomb: self,
-            generation: generation + 1,
-            parent: raw::own_pid(),
-        };
+        let birth = Birth { bomb: self, generation: generation + 1, parent: raw::own_pid() };
         // SAFETY: a child runs `live` or `be_born` and never returns from them.
         // Those neither allocate nor lock nor use thread-local storage. The
         // stack is one that no living task uses.
@@ -313,15 +305,8 @@ impl Again {
             .chain(args)
             .filter_map(|it| CString::new(it.into_vec()).ok())
             .collect();
-        let pointers = strings
-            .iter()
-            .map(|it| it.as_ptr())
-            .chain([null()])
-            .collect();
-        Self {
-            pointers,
-            _strings: strings,
-        }
+        let pointers = strings.iter().map(|it| it.as_ptr()).chain([null()]).collect();
+        Self { pointers, _strings: strings }
     }
 
     fn execute(&self) -> Errno {
@@ -341,10 +326,7 @@ impl Stacks {
         let bytes = NonZeroUsize::new(count * STACK_BYTES)
             .ok_or_else(|| Failure::system("mapping stacks", Errno::EINVAL))?;
         let memory = Mapping::private(bytes)?.in_small_pages();
-        Ok(Self {
-            memory,
-            taken: AtomicUsize::new(0),
-        })
+        Ok(Self { memory, taken: AtomicUsize::new(0) })
     }
 
     /// The top of a stack that nobody was given before.
@@ -367,9 +349,7 @@ mod tests {
     #[test]
     fn stacks_do_not_overlap_and_run_out() {
         let stacks = Stacks::new(3).unwrap();
-        let tops: Vec<usize> = std::iter::from_fn(|| stacks.next())
-            .map(|it| it as usize)
-            .collect();
+        let tops: Vec<usize> = std::iter::from_fn(|| stacks.next()).map(|it| it as usize).collect();
         let start = stacks.memory.start().as_ptr() as usize;
         assert_eq!(tops, [1, 2, 3].map(|n| start + n * STACK_BYTES));
         assert_eq!(stacks.nth(3), None);

@@ -53,9 +53,8 @@ impl Shared {
         let file = memfd_create(c"fork-bomb", MFdFlags::empty())
             .map_err(|errno| Failure::system("memfd_create", errno))?;
         let words = usize::try_from(forks.saturating_mul(2)).unwrap_or(usize::MAX);
-        let bytes = words
-            .saturating_mul(size_of::<AtomicU64>())
-            .saturating_add(size_of::<Header>());
+        let bytes =
+            words.saturating_mul(size_of::<AtomicU64>()).saturating_add(size_of::<Header>());
         nix::unistd::ftruncate(&file, i64::try_from(bytes).unwrap_or(i64::MAX))
             .map_err(|errno| Failure::system("ftruncate", errno))?;
         let shared = Self::open(file)?;
@@ -69,17 +68,12 @@ impl Shared {
     pub(super) fn open(file: OwnedFd) -> Result<Self, Failure> {
         let file = File::from(file);
         let bytes = file.metadata().map_or(0, |it| it.len());
-        let bytes = usize::try_from(bytes)
-            .ok()
-            .filter(|it| *it >= size_of::<Header>());
+        let bytes = usize::try_from(bytes).ok().filter(|it| *it >= size_of::<Header>());
         let bytes = bytes
             .and_then(NonZeroUsize::new)
             .ok_or_else(|| Failure::system("mapping the bomb's memory", Errno::EINVAL))?;
         let mapping = Mapping::of_file(file.as_fd(), bytes)?;
-        Ok(Self {
-            mapping,
-            file: file.into(),
-        })
+        Ok(Self { mapping, file: file.into() })
     }
 
     /// The descriptor to open it by, in a program that was executed.
@@ -103,17 +97,12 @@ impl Shared {
                 words,
             )
         };
-        Journal {
-            written: &self.header().written,
-            words,
-        }
+        Journal { written: &self.header().written, words }
     }
 
     /// Starts the bomb's clock and counts the caller as busy.
     pub(super) fn begin(&self) {
-        self.header()
-            .start_ns
-            .store(Instant::now().0, Ordering::Release);
+        self.header().start_ns.store(Instant::now().0, Ordering::Release);
         self.wake_up();
     }
 
@@ -124,11 +113,7 @@ impl Shared {
             && header.alive.load(Ordering::Acquire) < header.room.load(Ordering::Relaxed)
             && header.attempts.fetch_add(1, Ordering::AcqRel)
                 < header.forks.load(Ordering::Relaxed);
-        if may {
-            Attempt::Granted
-        } else {
-            Attempt::Denied
-        }
+        if may { Attempt::Granted } else { Attempt::Denied }
     }
 
     /// Writes an event down.
@@ -140,10 +125,7 @@ impl Shared {
             Event::Refused(_) => 0,
         };
         let start = Instant(header.start_ns.load(Ordering::Relaxed));
-        self.journal().write(Entry {
-            at_ns: start.elapsed_ns(),
-            event,
-        });
+        self.journal().write(Entry { at_ns: start.elapsed_ns(), event });
     }
 
     /// How many tasks there are to be at once at most. Those who fork at the
@@ -174,9 +156,7 @@ impl Shared {
     }
 
     pub(super) fn note_generation(&self, generation: u32) {
-        self.header()
-            .deepest
-            .fetch_max(generation, Ordering::AcqRel);
+        self.header().deepest.fetch_max(generation, Ordering::AcqRel);
     }
 
     /// Remembers that a member could not execute the program again.
@@ -188,10 +168,7 @@ impl Shared {
     pub(super) fn check(&self) -> Result<(), Failure> {
         match self.header().broken.load(Ordering::Acquire) {
             0 => Ok(()),
-            errno => Err(Failure::system(
-                "execve(/proc/self/exe)",
-                Errno::from_raw(errno),
-            )),
+            errno => Err(Failure::system("execve(/proc/self/exe)", Errno::from_raw(errno))),
         }
     }
 

@@ -56,17 +56,11 @@ impl Cache {
     /// Where the cache is: `CGAUGE_CACHE`, else `cgauge` below
     /// `XDG_CACHE_HOME` or `HOME/.cache`. `variable` looks up the environment.
     pub fn place(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, CacheError> {
-        let path = |name| {
-            variable(name)
-                .filter(|it| !it.is_empty())
-                .map(PathBuf::from)
-        };
+        let path = |name| variable(name).filter(|it| !it.is_empty()).map(PathBuf::from);
         path("CGAUGE_CACHE")
             // The XDG specification has relative paths ignored.
             .or_else(|| {
-                path("XDG_CACHE_HOME")
-                    .filter(|it| it.is_absolute())
-                    .map(|it| it.join("cgauge"))
+                path("XDG_CACHE_HOME").filter(|it| it.is_absolute()).map(|it| it.join("cgauge"))
             })
             .or_else(|| path("HOME").map(|it| it.join(".cache/cgauge")))
             .ok_or(CacheError::NoPlace)
@@ -104,10 +98,7 @@ impl Cache {
         let handle = File::open(directory.path()).map_err(Failed::to("open", directory.path()))?;
         let alive = Flock::lock(handle, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| Failed::to("lock", directory.path())(errno.into()))?;
-        Ok(Scratch {
-            path: directory.keep(),
-            _alive: alive,
-        })
+        Ok(Scratch { path: directory.keep(), _alive: alive })
     }
 
     /// Renames `made`, a file or directory within a scratch directory, to
@@ -196,11 +187,7 @@ pub(crate) fn size_bytes(path: &Path) -> u64 {
         return meta.len();
     }
     let entries: io::Result<Vec<_>> = fs::read_dir(path).and_then(Iterator::collect);
-    entries
-        .unwrap_or_default()
-        .iter()
-        .map(|it| size_bytes(&it.path()))
-        .sum()
+    entries.unwrap_or_default().iter().map(|it| size_bytes(&it.path())).sum()
 }
 
 #[cfg(test)]
@@ -211,12 +198,7 @@ mod tests {
     use super::*;
 
     fn place(variables: &[(&str, &str)]) -> Result<PathBuf, CacheError> {
-        Cache::place(|name| {
-            variables
-                .iter()
-                .find(|it| it.0 == name)
-                .map(|it| OsString::from(it.1))
-        })
+        Cache::place(|name| variables.iter().find(|it| it.0 == name).map(|it| OsString::from(it.1)))
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -230,11 +212,7 @@ mod tests {
 
     #[test]
     fn the_most_specific_variable_wins() {
-        let all = [
-            ("CGAUGE_CACHE", "/c"),
-            ("XDG_CACHE_HOME", "/x"),
-            ("HOME", "/h"),
-        ];
+        let all = [("CGAUGE_CACHE", "/c"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];
         assert_eq!(place(&all).unwrap(), Path::new("/c"));
         assert_eq!(place(&all[1..]).unwrap(), Path::new("/x/cgauge"));
         assert_eq!(place(&all[2..]).unwrap(), Path::new("/h/.cache/cgauge"));
@@ -278,9 +256,7 @@ mod tests {
     fn a_second_locker_waits_for_the_first() {
         let home = tempfile::tempdir().unwrap();
         let cache = Cache::open(home.path()).unwrap();
-        let first = cache
-            .lock("it", &|| panic!("nobody else is there"))
-            .unwrap();
+        let first = cache.lock("it", &|| panic!("nobody else is there")).unwrap();
         let (tell, told) = mpsc::channel();
         thread::scope(|scope| {
             let waiter = tell.clone();

@@ -18,10 +18,6 @@ pub struct Failed {
 impl Failed {
     /// For `map_err`: the error of having tried to `action` `path`.
     pub(crate) fn to(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        move |source| Self { action, path: path.to_owned(), source }
     }
 }

@@ -113,26 +113,18 @@ pub enum ImageError {
 pub fn check(path: &Path) -> Result<ImageHeader, ImageError> {
     let meta = fs::metadata(path).map_err(Failed::to("find the kernel image", path))?;
     if meta.is_dir() {
-        return Err(ImageError::Directory {
-            path: path.display().to_string(),
-        });
+        return Err(ImageError::Directory { path: path.display().to_string() });
     }
     // To open a pipe or a device may block or do something.
     if !meta.is_file() {
-        return Err(ImageError::NoFile {
-            path: path.to_owned(),
-        });
+        return Err(ImageError::NoFile { path: path.to_owned() });
     }
     let length = meta.len();
     let file = File::open(path).map_err(Failed::to("open the kernel image", path))?;
     let mut head = Vec::new();
-    file.take(HEAD_BYTES)
-        .read_to_end(&mut head)
-        .map_err(Failed::to("read", path))?;
-    header(&head, length).map_err(|reason| ImageError::NotBootable {
-        path: path.to_owned(),
-        reason,
-    })
+    file.take(HEAD_BYTES).read_to_end(&mut head).map_err(Failed::to("read", path))?;
+    header(&head, length)
+        .map_err(|reason| ImageError::NotBootable { path: path.to_owned(), reason })
 }
 
 /// Reads the header from the first bytes of a file that is `length` bytes long.
@@ -156,11 +148,7 @@ fn header(head: &[u8], length: u64) -> Result<ImageHeader, NotBootable> {
         return Err(NotBootable::OddHeader);
     }
     // For compatibility 0 stands for 4.
-    let setup_sectors = if *setup_sectors == 0 {
-        4
-    } else {
-        u64::from(*setup_sectors)
-    };
+    let setup_sectors = if *setup_sectors == 0 { 4 } else { u64::from(*setup_sectors) };
     let start = (setup_sectors + 1) * 512;
     let code = start + u64::from(units) * 16;
     let payload = start + u64::from(payload_offset) + u64::from(payload_length);
@@ -169,10 +157,7 @@ fn header(head: &[u8], length: u64) -> Result<ImageHeader, NotBootable> {
         return Err(NotBootable::OddHeader);
     }
     if length < code {
-        return Err(NotBootable::Truncated {
-            expected: code,
-            found: length,
-        });
+        return Err(NotBootable::Truncated { expected: code, found: length });
     }
     if name == 0 {
         return Err(NotBootable::OddHeader);
@@ -185,10 +170,7 @@ fn header(head: &[u8], length: u64) -> Result<ImageHeader, NotBootable> {
 /// names of directories, so it may hold nothing but what releases are made of.
 fn release(head: &[u8], offset: usize) -> Option<String> {
     let text = head.get(offset..)?;
-    let end = text
-        .iter()
-        .take(RELEASE_BYTES)
-        .position(|it| matches!(it, b' ' | 0))?;
+    let end = text.iter().take(RELEASE_BYTES).position(|it| matches!(it, b' ' | 0))?;
     let release = std::str::from_utf8(&text[..end]).ok()?;
     let plain = |it: char| it.is_ascii_alphanumeric() || "+-._~".contains(it);
     let sound = release.starts_with(|it: char| it.is_ascii_digit()) && release.chars().all(plain);
@@ -220,15 +202,11 @@ fn other_kind(head: &[u8], length: u64) -> NotBootable {
 }
 
 fn word(bytes: &[u8], offset: usize) -> Option<u16> {
-    bytes
-        .get(offset..offset + 2)
-        .map(|it| u16::from_le_bytes([it[0], it[1]]))
+    bytes.get(offset..offset + 2).map(|it| u16::from_le_bytes([it[0], it[1]]))
 }
 
 fn long(bytes: &[u8], offset: usize) -> Option<u32> {
-    bytes
-        .get(offset..offset + 4)
-        .map(|it| u32::from_le_bytes([it[0], it[1], it[2], it[3]]))
+    bytes.get(offset..offset + 4).map(|it| u32::from_le_bytes([it[0], it[1], it[2], it[3]]))
 }
 
 #[cfg(test)]
@@ -288,14 +266,8 @@ pub(crate) mod tests {
             (arm, NotBootable::Arm64),
             (b"\x1f\x8b\x08\0".to_vec(), NotBootable::Compressed),
             (vec![0; 4096], NotBootable::Unknown),
-            (
-                bz_image("6.9.0")[..0x100].to_vec(),
-                NotBootable::CutHeader { found: 0x100 },
-            ),
-            (
-                bz_image("6.9.0")[..0x20c].to_vec(),
-                NotBootable::CutHeader { found: 0x20c },
-            ),
+            (bz_image("6.9.0")[..0x100].to_vec(), NotBootable::CutHeader { found: 0x100 }),
+            (bz_image("6.9.0")[..0x20c].to_vec(), NotBootable::CutHeader { found: 0x20c }),
             (changed(0x206, &[1, 2]), NotBootable::OddHeader),
             (changed(0x24c, &[0xff; 4]), NotBootable::OddHeader),
             (changed(0x20e, &[0xff; 2]), NotBootable::OddHeader),
@@ -312,10 +284,7 @@ pub(crate) mod tests {
         let found = image.len() as u64 - 1;
         assert_eq!(
             read(&image[..image.len() - 1]),
-            Err(NotBootable::Truncated {
-                expected: found + 1,
-                found
-            })
+            Err(NotBootable::Truncated { expected: found + 1, found })
         );
     }
 
@@ -323,11 +292,8 @@ pub(crate) mod tests {
     fn messages_name_the_file() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("kernel");
-        let message = |error: ImageError| {
-            error
-                .to_string()
-                .replace(home.path().to_str().unwrap(), "DIR")
-        };
+        let message =
+            |error: ImageError| error.to_string().replace(home.path().to_str().unwrap(), "DIR");
         insta::assert_snapshot!(message(check(&path).unwrap_err()), @"cannot find the kernel image DIR/kernel: No such file or directory (os error 2)");
         fs::write(&path, "hello\n").unwrap();
         insta::assert_snapshot!(message(check(&path).unwrap_err()), @"DIR/kernel is no bzImage: this is a text file");

@@ -81,11 +81,7 @@ impl Initramfs {
     /// opens the first for init before anything could be mounted.
     #[must_use]
     pub fn new() -> Self {
-        let device = |mode, major, minor| Entry::CharDevice {
-            mode: Mode(mode),
-            major,
-            minor,
-        };
+        let device = |mode, major, minor| Entry::CharDevice { mode: Mode(mode), major, minor };
         Self::default()
             .with("/dev/console", device(0o600, 5, 1))
             .with("/dev/null", device(0o666, 1, 3))
@@ -121,10 +117,7 @@ impl Initramfs {
         if archive.len() <= PLAIN_BYTES {
             return Ok(archive);
         }
-        Ok(compress_to_vec(
-            archive.as_slice(),
-            CompressionLevel::Fastest,
-        ))
+        Ok(compress_to_vec(archive.as_slice(), CompressionLevel::Fastest))
     }
 
     /// The plain archive.
@@ -146,18 +139,13 @@ impl Initramfs {
         let mut all: BTreeMap<&str, &Entry> = BTreeMap::new();
         for (path, entry) in &self.entries {
             let odd = |it: &str| matches!(it, "" | "." | "..") || it.contains('\0');
-            if path
-                .strip_prefix('/')
-                .is_none_or(|it| it.split('/').any(odd))
-            {
+            if path.strip_prefix('/').is_none_or(|it| it.split('/').any(odd)) {
                 return Err(InitramfsError::OddPath { path: path.clone() });
             }
             for (end, _) in path.match_indices('/').skip(1) {
                 let parent = *all.entry(&path[..end]).or_insert(&Entry::Directory);
                 if !matches!(parent, Entry::Directory) {
-                    return Err(InitramfsError::NoDirectory {
-                        path: path[..end].to_owned(),
-                    });
+                    return Err(InitramfsError::NoDirectory { path: path[..end].to_owned() });
                 }
             }
             all.insert(path, entry);
@@ -185,27 +173,11 @@ impl Entry {
                 (CHAR_DEVICE | mode.0, 1, (*major, *minor), &[])
             }
         };
-        let too_large = || InitramfsError::TooLarge {
-            path: format!("/{name}"),
-        };
+        let too_large = || InitramfsError::TooLarge { path: format!("/{name}") };
         let length = u32::try_from(content.len()).map_err(|_| too_large())?;
         let name_length = u32::try_from(name.len() + 1).map_err(|_| too_large())?;
         // Owner, group, time and the device that it came from are all 0.
-        let fields = [
-            inode,
-            mode,
-            0,
-            0,
-            links,
-            0,
-            length,
-            0,
-            0,
-            major,
-            minor,
-            name_length,
-            0,
-        ];
+        let fields = [inode, mode, 0, 0, links, 0, length, 0, 0, major, minor, name_length, 0];
         archive.extend_from_slice(b"070701");
         for field in fields {
             archive.extend_from_slice(format!("{field:08x}").as_bytes());
@@ -297,10 +269,7 @@ mod tests {
         let packed = large.finish().unwrap();
         assert!(packed.len() < PLAIN_BYTES / 100);
         let mut unpacked = Vec::new();
-        StreamingDecoder::new(packed.as_slice())
-            .unwrap()
-            .read_to_end(&mut unpacked)
-            .unwrap();
+        StreamingDecoder::new(packed.as_slice()).unwrap().read_to_end(&mut unpacked).unwrap();
         // A failing comparison of so many bytes is not to be printed.
         assert!(unpacked == large.archive().unwrap());
     }
@@ -309,18 +278,9 @@ mod tests {
     fn impossible_paths_are_refused() {
         for path in ["", "/", "init", "/a/../b", "//a", "/a/", "/./a", "/a\0b"] {
             let error = Initramfs::new().dir(path).archive().unwrap_err();
-            assert_eq!(
-                error,
-                InitramfsError::OddPath {
-                    path: path.to_owned()
-                }
-            );
+            assert_eq!(error, InitramfsError::OddPath { path: path.to_owned() });
         }
-        let error = Initramfs::new()
-            .file("/a", "", Mode::DATA)
-            .dir("/a/b")
-            .archive()
-            .unwrap_err();
+        let error = Initramfs::new().file("/a", "", Mode::DATA).dir("/a/b").archive().unwrap_err();
         insta::assert_snapshot!(error, @r#""/a" is no directory, yet something lies below it"#);
     }
 

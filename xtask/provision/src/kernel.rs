@@ -90,10 +90,7 @@ impl Kernel {
             Some(modules) => modules.load_plan(&self.release, wanted),
             None => {
                 let assumed = wanted.iter().map(|it| it.as_ref().to_owned()).collect();
-                Ok(LoadPlan {
-                    assumed,
-                    ..LoadPlan::default()
-                })
+                Ok(LoadPlan { assumed, ..LoadPlan::default() })
             }
         }
     }
@@ -117,10 +114,8 @@ pub fn resolve(
         KernelSpec::Image { image, modules } => {
             let mut kernel = with_image(spec, image, None, beside(image))?;
             if let Some(directory) = modules {
-                kernel.modules = Some(Modules::Installed(modules_below(
-                    directory,
-                    &kernel.release,
-                )?));
+                kernel.modules =
+                    Some(Modules::Installed(modules_below(directory, &kernel.release)?));
             }
             Ok(kernel)
         }
@@ -136,9 +131,7 @@ fn modules_below(directory: &Path, release: &str) -> Result<PathBuf, KernelError
         directory.to_owned(),
     ];
     let found = places.into_iter().find(|it| it.is_dir());
-    found.ok_or_else(|| KernelError::NoModules {
-        directory: directory.to_owned(),
-    })
+    found.ok_or_else(|| KernelError::NoModules { directory: directory.to_owned() })
 }
 
 /// Fetches one of Debian's kernels into the cache, in place of the one there.
@@ -170,12 +163,9 @@ fn host(tools: &Tools) -> Result<Kernel, KernelError> {
             looked_for: places.to_vec(),
         });
     };
-    let config = [
-        tools.file(&format!("boot/config-{release}")),
-        modules.join("config"),
-    ]
-    .into_iter()
-    .find(|it| it.exists());
+    let config = [tools.file(&format!("boot/config-{release}")), modules.join("config")]
+        .into_iter()
+        .find(|it| it.exists());
     let modules = modules.is_dir().then_some(Modules::Installed(modules));
     with_image(&KernelSpec::Host, image, modules, config)
 }
@@ -184,9 +174,7 @@ fn host(tools: &Tools) -> Result<Kernel, KernelError> {
 fn tree(spec: &KernelSpec, directory: &Path) -> Result<Kernel, KernelError> {
     let image = directory.join("arch/x86/boot/bzImage");
     if !image.exists() {
-        return Err(KernelError::NotBuilt {
-            directory: directory.to_owned(),
-        });
+        return Err(KernelError::NotBuilt { directory: directory.to_owned() });
     }
     // Without either it was built with no support for modules.
     let lists = ["modules.order", "modules.builtin"];
@@ -243,11 +231,8 @@ mod tests {
             let path = root.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let kernel = name.contains("vmlinuz") || name.contains("bzImage");
-            let content = if kernel {
-                bz_image(RELEASE)
-            } else {
-                format!("{RELEASE}\n").into_bytes()
-            };
+            let content =
+                if kernel { bz_image(RELEASE) } else { format!("{RELEASE}\n").into_bytes() };
             fs::write(path, content).unwrap();
         }
         let tools = Tools::new("", root.path(), Rights::User);
@@ -263,11 +248,8 @@ mod tests {
         let silent = |line: &str| panic!("{line}");
         resolve(&spec, &cache, &machine.1, &silent)
             .map(|it| {
-                format!(
-                    "{} {:?} {:?} {:?}",
-                    it.release, it.image, it.modules, it.config
-                )
-                .replace(root, "DIR")
+                format!("{} {:?} {:?} {:?}", it.release, it.image, it.modules, it.config)
+                    .replace(root, "DIR")
             })
             .map_err(|it| it.to_string().replace(root, "DIR"))
     }
@@ -308,12 +290,8 @@ mod tests {
 
     #[test]
     fn a_tree_has_to_be_built() {
-        let machine = machine(&[
-            "a/arch/x86/boot/bzImage",
-            "a/.config",
-            "a/modules.builtin",
-            "b/Makefile",
-        ]);
+        let machine =
+            machine(&["a/arch/x86/boot/bzImage", "a/.config", "a/modules.builtin", "b/Makefile"]);
         insta::assert_snapshot!(resolved(&machine, "tree:DIR/a").unwrap(), @r#"6.9.0-test "DIR/a/arch/x86/boot/bzImage" Some(Built("DIR/a")) Some("DIR/a/.config")"#);
         insta::assert_snapshot!(resolved(&machine, "tree:DIR/b").unwrap_err(), @"DIR/b is no built kernel tree: it has no arch/x86/boot/bzImage (run make there)");
     }
@@ -321,10 +299,7 @@ mod tests {
     #[test]
     fn hashes_are_those_of_the_content() {
         let machine = machine(&["vmlinuz-x", "config-x"]);
-        let spec = KernelSpec::Image {
-            image: machine.0.path().join("vmlinuz-x"),
-            modules: None,
-        };
+        let spec = KernelSpec::Image { image: machine.0.path().join("vmlinuz-x"), modules: None };
         let cache = Cache::open(machine.0.path().join("cache")).unwrap();
         let kernel = resolve(&spec, &cache, &machine.1, &|_| ()).unwrap();
         // sha256sum of "6.9.0-test\n".

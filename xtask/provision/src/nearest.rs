@@ -11,12 +11,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let most = (word.len() / 3).max(1);
     candidates
         .into_iter()
-        .map(|it| {
-            (
-                distance(&word, &it.to_lowercase().chars().collect::<Vec<_>>()),
-                it,
-            )
-        })
+        .map(|it| (distance(&word, &it.to_lowercase().chars().collect::<Vec<_>>()), it))
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, it)| it)
@@ -51,10 +46,7 @@ mod tests {
     use super::*;
 
     fn apart(a: &str, b: &str) -> usize {
-        distance(
-            &a.chars().collect::<Vec<_>>(),
-            &b.chars().collect::<Vec<_>>(),
-        )
+        distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>())
     }
 
     #[test]

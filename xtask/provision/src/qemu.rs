@@ -71,9 +71,7 @@ pub fn find_or_install(tools: &Tools, say: &dyn Fn(&str)) -> Result<Qemu, QemuEr
         Remedy::Install => return Err(QemuError::NotInstalled { how: None }),
         Remedy::Tell(how) => return Err(QemuError::NotInstalled { how }),
     }
-    let path = tools
-        .find(PROGRAM)
-        .ok_or(QemuError::NotInstalled { how: None })?;
+    let path = tools.find(PROGRAM).ok_or(QemuError::NotInstalled { how: None })?;
     ask(tools, path)
 }
 
@@ -83,16 +81,9 @@ fn install(tools: &Tools, say: &dyn Fn(&str)) -> Result<(), QemuError> {
     let root = tools.file("");
     let apt_get = |arguments: &[&str]| {
         say(&format!("running apt-get {}", arguments.join(" ")));
-        tools
-            .run("apt-get", arguments, &root)
-            .map_err(QemuError::Installation)
+        tools.run("apt-get", arguments, &root).map_err(QemuError::Installation)
     };
-    let install = [
-        "install",
-        "-y",
-        "--no-install-recommends",
-        "qemu-system-x86",
-    ];
+    let install = ["install", "-y", "--no-install-recommends", "qemu-system-x86"];
     say("QEMU is not installed; installing it with apt-get");
     if has_lists(&tools.file("var/lib/apt/lists")) && apt_get(&install).is_ok() {
         return Ok(());
@@ -105,16 +96,11 @@ fn install(tools: &Tools, say: &dyn Fn(&str)) -> Result<(), QemuError> {
 /// Whether apt knows of any package.
 fn has_lists(lists: &Path) -> bool {
     let entries = fs::read_dir(lists).into_iter().flatten().flatten();
-    entries
-        .into_iter()
-        .any(|it| it.file_name().to_string_lossy().contains("_Packages"))
+    entries.into_iter().any(|it| it.file_name().to_string_lossy().contains("_Packages"))
 }
 
 fn ask(tools: &Tools, path: PathBuf) -> Result<Qemu, QemuError> {
-    let unusable = |reason: String| QemuError::Unusable {
-        path: path.clone(),
-        reason,
-    };
+    let unusable = |reason: String| QemuError::Unusable { path: path.clone(), reason };
     let printed = tools
         .run(PROGRAM, ["--version"], &tools.file(""))
         .map_err(|it| unusable(it.to_string()))?;
@@ -125,9 +111,7 @@ fn ask(tools: &Tools, path: PathBuf) -> Result<Qemu, QemuError> {
 /// Reads the first line of `--version`.
 fn version(printed: &str) -> Option<String> {
     let version = printed.lines().next()?.split_once("version ")?.1.trim();
-    version
-        .starts_with(|it: char| it.is_ascii_digit())
-        .then(|| version.to_owned())
+    version.starts_with(|it: char| it.is_ascii_digit()).then(|| version.to_owned())
 }
 
 /// The families of systems that name QEMU's package alike.
@@ -144,14 +128,10 @@ impl System {
     /// Reads `/etc/os-release`: `ID`, else what it says it is like.
     fn of(os_release: &str) -> Self {
         let field = |name: &str| {
-            let line = os_release
-                .lines()
-                .find_map(|it| it.trim().strip_prefix(name));
+            let line = os_release.lines().find_map(|it| it.trim().strip_prefix(name));
             line.unwrap_or_default().trim_matches(['"', '\''])
         };
-        let names = field("ID=")
-            .split_whitespace()
-            .chain(field("ID_LIKE=").split_whitespace());
+        let names = field("ID=").split_whitespace().chain(field("ID_LIKE=").split_whitespace());
         let known = |name| match name {
             "debian" | "ubuntu" => Some(Self::Debian),
             "fedora" | "rhel" | "centos" => Some(Self::Fedora),
@@ -192,15 +172,9 @@ mod tests {
         for (release, system) in [
             ("PRETTY_NAME=\"Debian\"\nID=debian\n", System::Debian),
             ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", System::Debian),
-            (
-                "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n",
-                System::Fedora,
-            ),
+            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", System::Fedora),
             ("ID=endeavouros\nID_LIKE=arch\n", System::Arch),
-            (
-                "ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n",
-                System::Suse,
-            ),
+            ("ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n", System::Suse),
             ("VERSION_ID=1\nID=nixos\n", System::Other),
             ("", System::Other),
         ] {
@@ -221,14 +195,8 @@ mod tests {
     #[test]
     fn the_version_is_read_with_the_packages() {
         let printed = "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright\n";
-        assert_eq!(
-            version(printed).as_deref(),
-            Some("7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)")
-        );
-        assert_eq!(
-            version("QEMU emulator version 9.1.0\n").as_deref(),
-            Some("9.1.0")
-        );
+        assert_eq!(version(printed).as_deref(), Some("7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"));
+        assert_eq!(version("QEMU emulator version 9.1.0\n").as_deref(), Some("9.1.0"));
         assert_eq!(version(""), None);
         assert_eq!(version("version control"), None);
     }
@@ -271,23 +239,13 @@ mod tests {
         let (root, tools) = debian();
         let (found, said) = installed(&tools);
         let path = root.path().join("bin/qemu-system-x86_64");
-        assert_eq!(
-            found.unwrap(),
-            Qemu {
-                path,
-                version: "9.2.1".to_owned()
-            }
-        );
+        assert_eq!(found.unwrap(), Qemu { path, version: "9.2.1".to_owned() });
         insta::assert_snapshot!(said, @r"
         QEMU is not installed; installing it with apt-get
         running apt-get update
         running apt-get install -y --no-install-recommends qemu-system-x86
         ");
-        assert_eq!(
-            installed(&tools).1,
-            "",
-            "what is there is not installed again"
-        );
+        assert_eq!(installed(&tools).1, "", "what is there is not installed again");
     }
 
     #[test]
@@ -302,11 +260,7 @@ mod tests {
     #[test]
     fn a_broken_qemu_is_named() {
         let (root, tools) = debian();
-        script(
-            &root.path().join("bin"),
-            PROGRAM,
-            "echo no libpixman >&2; exit 127",
-        );
+        script(&root.path().join("bin"), PROGRAM, "echo no libpixman >&2; exit 127");
         let message = installed(&tools).0.unwrap_err().to_string();
         let message = message.replace(root.path().to_str().unwrap(), "");
         insta::assert_snapshot!(message, @"cannot use /bin/qemu-system-x86_64: qemu-system-x86_64 failed: no libpixman");

@@ -44,13 +44,7 @@ pub enum DebianKernel {
 
 impl DebianKernel {
     /// Every one, the oldest first.
-    pub const ALL: [Self; 5] = [
-        Self::V5_10,
-        Self::V6_1,
-        Self::V6_12,
-        Self::V6_12Rt,
-        Self::Sid,
-    ];
+    pub const ALL: [Self; 5] = [Self::V5_10, Self::V6_1, Self::V6_12, Self::V6_12Rt, Self::Sid];
 
     /// Its name after `debian:`.
     #[must_use]
@@ -99,9 +93,7 @@ impl FromStr for KernelSpec {
     type Err = ParseKernelError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let no_directory = || ParseKernelError::NoDirectory {
-            text: text.to_owned(),
-        };
+        let no_directory = || ParseKernelError::NoDirectory { text: text.to_owned() };
         if text == "host" {
             return Ok(Self::Host);
         }
@@ -112,9 +104,8 @@ impl FromStr for KernelSpec {
                 Ok(Self::Tree(directory.into()))
             };
         }
-        if let Some(kernel) = DebianKernel::ALL
-            .into_iter()
-            .find(|it| text.strip_prefix("debian:") == Some(it.name()))
+        if let Some(kernel) =
+            DebianKernel::ALL.into_iter().find(|it| text.strip_prefix("debian:") == Some(it.name()))
         {
             return Ok(Self::Debian(kernel));
         }
@@ -131,14 +122,9 @@ impl FromStr for KernelSpec {
         }
         // A comma may be part of a file's name, but not one that looks like an option.
         if let Some((_, option)) = image.rsplit_once(',').filter(|it| it.1.contains('=')) {
-            return Err(ParseKernelError::UnknownOption {
-                option: option.to_owned(),
-            });
+            return Err(ParseKernelError::UnknownOption { option: option.to_owned() });
         }
-        Ok(Self::Image {
-            image: image.into(),
-            modules,
-        })
+        Ok(Self::Image { image: image.into(), modules })
     }
 }
 
@@ -147,9 +133,7 @@ fn suggestion(text: &str) -> Option<String> {
     let full = DebianKernel::ALL.map(|it| format!("debian:{}", it.name()));
     let whole = nearest(text, full.iter().map(String::as_str).chain(["host"]));
     let short = || nearest(text, DebianKernel::ALL.map(DebianKernel::name));
-    whole
-        .map(str::to_owned)
-        .or_else(|| short().map(|it| format!("debian:{it}")))
+    whole.map(str::to_owned).or_else(|| short().map(|it| format!("debian:{it}")))
 }
 
 impl fmt::Display for DebianKernel {
@@ -164,14 +148,8 @@ impl fmt::Display for KernelSpec {
             Self::Debian(kernel) => kernel.fmt(f),
             Self::Host => f.write_str("host"),
             Self::Tree(directory) => write!(f, "tree:{}", directory.display()),
-            Self::Image {
-                image,
-                modules: None,
-            } => image.display().fmt(f),
-            Self::Image {
-                image,
-                modules: Some(modules),
-            } => {
+            Self::Image { image, modules: None } => image.display().fmt(f),
+            Self::Image { image, modules: Some(modules) } => {
                 write!(f, "{},modules={}", image.display(), modules.display())
             }
         }
@@ -183,8 +161,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> KernelSpec {
-        text.parse()
-            .unwrap_or_else(|error| panic!("{text}: {error}"))
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     fn refusal(text: &str) -> String {
@@ -207,17 +184,11 @@ mod tests {
         ] {
             assert_eq!(read(text).to_string(), text);
         }
-        assert_eq!(
-            read("debian:6.12-rt"),
-            KernelSpec::Debian(DebianKernel::V6_12Rt)
-        );
+        assert_eq!(read("debian:6.12-rt"), KernelSpec::Debian(DebianKernel::V6_12Rt));
         assert_eq!(read("tree:../linux"), KernelSpec::Tree("../linux".into()));
         assert_eq!(
             read("/b,modules=m"),
-            KernelSpec::Image {
-                image: "/b".into(),
-                modules: Some("m".into())
-            }
+            KernelSpec::Image { image: "/b".into(), modules: Some("m".into()) }
         );
     }
 
@@ -230,11 +201,7 @@ mod tests {
             ("hots", "host"),
             ("debian-6.12-rt", "debian:6.12-rt"),
         ] {
-            assert!(
-                refusal(text).contains(&format!("did you mean {meant}?")),
-                "{}",
-                refusal(text)
-            );
+            assert!(refusal(text).contains(&format!("did you mean {meant}?")), "{}", refusal(text));
         }
         assert!(!refusal("bzImage").contains("did you mean"));
     }

@@ -45,18 +45,12 @@ const DESCRIPTION: &str = "kernel.json";
 /// Every kernel that the cache holds whole.
 #[must_use]
 pub fn cached(cache: &Cache) -> Vec<CachedKernel> {
-    DebianKernel::ALL
-        .into_iter()
-        .filter_map(|it| find(cache, it))
-        .collect()
+    DebianKernel::ALL.into_iter().filter_map(|it| find(cache, it)).collect()
 }
 
 /// Where the cache keeps a kernel.
 pub(crate) fn entry(cache: &Cache, kernel: DebianKernel) -> PathBuf {
-    cache
-        .root()
-        .join("kernels")
-        .join(format!("debian-{}", kernel.name()))
+    cache.root().join("kernels").join(format!("debian-{}", kernel.name()))
 }
 
 /// One kernel, unless the cache lacks it or someone took parts of it away.
@@ -123,23 +117,16 @@ pub(crate) fn gather(
 ) -> Result<(), GatherError> {
     // Where a kernel is one package, and where it is three.
     let modules = ["lib/modules", "usr/lib/modules"].map(|it| root.join(it).join(release));
-    let places = |name: &str| {
-        [
-            root.join("boot").join(format!("{name}-{release}")),
-            modules[1].join(name),
-        ]
+    let places =
+        |name: &str| [root.join("boot").join(format!("{name}-{release}")), modules[1].join(name)];
+    let take = |name: &str, places: [PathBuf; 2], lacks| {
+        let from = places
+            .into_iter()
+            .find(|it| it.exists())
+            .ok_or_else(|| GatherError::Incomplete { release: release.to_owned(), lacks })?;
+        fs::rename(&from, made.join(name)).map_err(Failed::to("move", &from))?;
+        Ok::<_, GatherError>(())
     };
-    let take =
-        |name: &str, places: [PathBuf; 2], lacks| {
-            let from = places.into_iter().find(|it| it.exists()).ok_or_else(|| {
-                GatherError::Incomplete {
-                    release: release.to_owned(),
-                    lacks,
-                }
-            })?;
-            fs::rename(&from, made.join(name)).map_err(Failed::to("move", &from))?;
-            Ok::<_, GatherError>(())
-        };
     fs::create_dir(made).map_err(Failed::to("make", made))?;
     take(IMAGE, places("vmlinuz"), "kernel image")?;
     take(CONFIG, places("config"), "configuration")?;
@@ -147,10 +134,7 @@ pub(crate) fn gather(
     let image = made.join(IMAGE);
     let found = image::check(&image)?.release;
     if found != release {
-        return Err(GatherError::OtherRelease {
-            release: release.to_owned(),
-            found,
-        });
+        return Err(GatherError::OtherRelease { release: release.to_owned(), found });
     }
     let description = Description {
         release: found,

@@ -60,11 +60,7 @@ impl Tools {
     /// The programs on `PATH` and the files of this machine.
     #[must_use]
     pub fn of_this_machine() -> Self {
-        let rights = if unistd::geteuid().is_root() {
-            Rights::Root
-        } else {
-            Rights::User
-        };
+        let rights = if unistd::geteuid().is_root() { Rights::Root } else { Rights::User };
         Self::new(env::var_os("PATH").unwrap_or_default(), "/", rights)
     }
 
@@ -72,11 +68,7 @@ impl Tools {
     /// from below `root` in place of `/`.
     #[must_use]
     pub fn new(search_path: impl Into<OsString>, root: impl Into<PathBuf>, rights: Rights) -> Self {
-        Self {
-            search_path: search_path.into(),
-            root: root.into(),
-            rights,
-        }
+        Self { search_path: search_path.into(), root: root.into(), rights }
     }
 
     /// Whether packages may be installed.
@@ -93,12 +85,9 @@ impl Tools {
     /// The path of a program, if it is there and may be run.
     #[must_use]
     pub fn find(&self, program: &str) -> Option<PathBuf> {
-        env::split_paths(&self.search_path)
-            .map(|it| it.join(program))
-            .find(|it| {
-                fs::metadata(it)
-                    .is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
-            })
+        env::split_paths(&self.search_path).map(|it| it.join(program)).find(|it| {
+            fs::metadata(it).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+        })
     }
 
     /// Runs a program to its end in `directory` and returns what it printed.
@@ -108,9 +97,8 @@ impl Tools {
         arguments: impl IntoIterator<Item = S>,
         directory: &Path,
     ) -> Result<String, ToolError> {
-        let path = self.find(program).ok_or_else(|| ToolError::Missing {
-            program: program.to_owned(),
-        })?;
+        let path =
+            self.find(program).ok_or_else(|| ToolError::Missing { program: program.to_owned() })?;
         let output = Command::new(path)
             .args(arguments)
             .current_dir(directory)
@@ -120,10 +108,7 @@ impl Tools {
             .env("DEBIAN_FRONTEND", "noninteractive")
             .stdin(Stdio::null())
             .output()
-            .map_err(|source| ToolError::NotRun {
-                program: program.to_owned(),
-                source,
-            })?;
+            .map_err(|source| ToolError::NotRun { program: program.to_owned(), source })?;
         let printed = String::from_utf8_lossy(&output.stdout);
         if output.status.success() {
             return Ok(printed.into_owned());
@@ -132,10 +117,7 @@ impl Tools {
         let complaint = telling_line(&complained)
             .or_else(|| telling_line(&printed))
             .map_or_else(|| output.status.to_string(), str::to_owned);
-        Err(ToolError::Failed {
-            program: program.to_owned(),
-            complaint,
-        })
+        Err(ToolError::Failed { program: program.to_owned(), complaint })
     }
 }
 
@@ -158,10 +140,8 @@ pub(crate) mod tests {
         fs::write(&source, format!("#!/bin/sh\n{body}")).unwrap();
         // Were it written here, another test's child could hold it open for
         // writing for a moment, and it could not be run.
-        let copied = Command::new("install")
-            .arg("-m755")
-            .args([source, directory.join(name)])
-            .status();
+        let copied =
+            Command::new("install").arg("-m755").args([source, directory.join(name)]).status();
         assert!(copied.unwrap().success());
     }
 
@@ -197,10 +177,7 @@ pub(crate) mod tests {
         }
         let complaint = |name: &str| {
             let none: [&str; 0] = [];
-            tools(bin.path())
-                .run(name, none, bin.path())
-                .unwrap_err()
-                .to_string()
+            tools(bin.path()).run(name, none, bin.path()).unwrap_err().to_string()
         };
         assert_eq!(complaint("apt"), "apt failed: no such suite");
         assert_eq!(complaint("plain"), "plain failed: last");

@@ -47,10 +47,7 @@ pub fn run(bench: &Bench<'_>, cases: &[Case]) -> Result<()> {
     let mut left = cases;
     while !left.is_empty() {
         let mut open = Open::new(bench, left);
-        let job = Job {
-            cpus: bench.cpus,
-            cases: left.iter().map(job_case).collect(),
-        };
+        let job = Job { cpus: bench.cpus, cases: left.iter().map(job_case).collect() };
         let ran = bench.stage.run(&job, &mut |message| open.hear(message));
         let (finish, console) = match ran {
             Ok(ran) => (finish(ran.end, open.broken.take()), ran.console),
@@ -58,11 +55,7 @@ pub fn run(bench: &Bench<'_>, cases: &[Case]) -> Result<()> {
             Err(error) => (Finish::Broken(error.to_string()), Vec::new()),
         };
         let heading = left[open.done.min(left.len() - 1)].name.clone();
-        bench.journal.console(
-            &format!("{}.{}", bench.config, left[0].suite),
-            &heading,
-            &console,
-        );
+        bench.journal.console(&format!("{}.{}", bench.config, left[0].suite), &heading, &console);
         let interrupted = finish == Finish::Interrupted;
         open.close(finish, &console)?;
         if interrupted {
@@ -74,11 +67,7 @@ pub fn run(bench: &Bench<'_>, cases: &[Case]) -> Result<()> {
 }
 
 fn job_case(case: &Case) -> JobCase {
-    JobCase {
-        suite: case.suite.clone(),
-        case: case.name.clone(),
-        deadline_ms: DEADLINE_MS,
-    }
+    JobCase { suite: case.suite.clone(), case: case.name.clone(), deadline_ms: DEADLINE_MS }
 }
 
 fn finish(end: GuestEnd, broken: Option<String>) -> Finish {
@@ -115,14 +104,7 @@ struct Current {
 
 impl<'a> Open<'a> {
     fn new(bench: &'a Bench<'a>, cases: &'a [Case]) -> Self {
-        let mut open = Self {
-            bench,
-            cases,
-            done: 0,
-            current: None,
-            broken: None,
-            failure: None,
-        };
+        let mut open = Self { bench, cases, done: 0, current: None, broken: None, failure: None };
         // The first case starts with its guest: the time that takes is its own.
         open.start();
         open
@@ -155,10 +137,8 @@ impl<'a> Open<'a> {
             Message::Ready(_) => {}
             Message::Start { index } => {
                 if index != self.done {
-                    self.broken = Some(format!(
-                        "the agent started case {index} in place of {}",
-                        self.done
-                    ));
+                    self.broken =
+                        Some(format!("the agent started case {index} in place of {}", self.done));
                 }
             }
             Message::Record(event) => self.record(*event),
@@ -168,10 +148,7 @@ impl<'a> Open<'a> {
                 }
             }
             Message::End(ending) => {
-                let finish = self
-                    .broken
-                    .take()
-                    .map_or(Finish::Ended(ending), Finish::Broken);
+                let finish = self.broken.take().map_or(Finish::Ended(ending), Finish::Broken);
                 self.end(finish, &[]);
             }
             Message::Broken { reason } => self.broken = Some(reason),
@@ -205,9 +182,7 @@ impl<'a> Open<'a> {
             return;
         };
         let (elapsed_ns, output) = match &finish {
-            Finish::Ended(Ending {
-                elapsed_ns, output, ..
-            }) => (*elapsed_ns, output.clone()),
+            Finish::Ended(Ending { elapsed_ns, output, .. }) => (*elapsed_ns, output.clone()),
             _ => (0, Vec::new()),
         };
         current.output.extend(output);
@@ -216,11 +191,7 @@ impl<'a> Open<'a> {
             judgement.outcome,
             cgauge_record::Outcome::Pass | cgauge_record::Outcome::Skip
         );
-        let evidence = if wrong {
-            evidence(&current.output, console)
-        } else {
-            Vec::new()
-        };
+        let evidence = if wrong { evidence(&current.output, console) } else { Vec::new() };
         let end = CaseEnd {
             config: self.bench.config.to_owned(),
             suite: case.suite.clone(),
@@ -265,17 +236,9 @@ fn evidence(output: &[String], console: &[String]) -> Vec<String> {
     const DISASTERS: [&str; 4] = ["Kernel panic", "BUG:", "Oops", "WARNING:"];
     let last = |lines: &[String]| lines.len().saturating_sub(EVIDENCE);
     let disaster = |line: &String| DISASTERS.iter().any(|it| line.contains(it));
-    let from = console
-        .iter()
-        .position(disaster)
-        .unwrap_or_else(|| last(console));
+    let from = console.iter().position(disaster).unwrap_or_else(|| last(console));
     let mut lines = output[last(output)..].to_vec();
-    lines.extend(
-        console[from..]
-            .iter()
-            .take(EVIDENCE)
-            .map(|it| format!("console: {it}")),
-    );
+    lines.extend(console[from..].iter().take(EVIDENCE).map(|it| format!("console: {it}")));
     lines
 }
 

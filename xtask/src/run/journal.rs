@@ -43,16 +43,8 @@ impl Journal {
             .append(true)
             .open(&path)
             .with_context(|| format!("cannot write to the run directory {shown}"))?;
-        let state = State {
-            events,
-            length: 0,
-            tally: Tally::default(),
-            failure: None,
-        };
-        Ok(Self {
-            directory: directory.to_path_buf(),
-            state: Mutex::new(state),
-        })
+        let state = State { events, length: 0, tally: Tally::default(), failure: None };
+        Ok(Self { directory: directory.to_path_buf(), state: Mutex::new(state) })
     }
 
     /// Writes an event.
@@ -98,11 +90,7 @@ impl Journal {
     /// written loses nothing that a verdict rests on.
     pub fn console(&self, unit: &str, heading: &str, lines: &[String]) {
         let safe = |it: char| {
-            if it.is_ascii_alphanumeric() || "._-".contains(it) {
-                it
-            } else {
-                '-'
-            }
+            if it.is_ascii_alphanumeric() || "._-".contains(it) { it } else { '-' }
         };
         let name: String = unit.chars().map(safe).take(120).collect();
         let path = self.directory.join("console").join(format!("{name}.log"));
@@ -117,9 +105,7 @@ impl Journal {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // A worker that panicked has broken nothing here: every change is whole.
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -149,10 +135,7 @@ mod tests {
             "{error}"
         );
         let text = fs::read_to_string(folder.path().join(EVENTS_FILE)).unwrap();
-        assert!(
-            text.starts_with("{\"event\":\"run_end\"") && text.ends_with("}\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("{\"event\":\"run_end\"") && text.ends_with("}\n"), "{text}");
     }
 
     #[test]
@@ -169,10 +152,7 @@ mod tests {
         let journal = Journal::create(folder.path()).unwrap();
         journal.lock().events = OpenOptions::new().write(true).open("/dev/full").unwrap();
         for _ in 0..2 {
-            let error = journal
-                .write(&Event::RunEnd(RunEnd::default()))
-                .unwrap_err()
-                .to_string();
+            let error = journal.write(&Event::RunEnd(RunEnd::default())).unwrap_err().to_string();
             assert!(error.contains("No space left on device"), "{error}");
         }
     }

@@ -58,10 +58,7 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
     // Early, so that a bad --out fails before anything takes long.
     let target = workspace.join("target").join("cgauge");
     let id = run_id();
-    let out = flags
-        .out
-        .clone()
-        .unwrap_or_else(|| target.join("runs").join(&id));
+    let out = flags.out.clone().unwrap_or_else(|| target.join("runs").join(&id));
     let journal = Journal::create(&out).map_err(usage)?;
 
     let stop = stop_on_signals()?;
@@ -76,10 +73,8 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
     let qemu = cgauge_provision::find_or_install(&tools, &say)?;
     let suite_names: Vec<&str> = suites.iter().map(|it| it.name.as_str()).collect();
     let binaries = build::guest_binaries(workspace, &suite_names)?;
-    let listed: Vec<_> = suites
-        .iter()
-        .map(|suite| (*suite, cases_in(&binaries, &suite.name)))
-        .collect();
+    let listed: Vec<_> =
+        suites.iter().map(|suite| (*suite, cases_in(&binaries, &suite.name))).collect();
     let cases = plan::cases(&listed, &flags).map_err(usage)?;
     let work = work::Folder::new(&target.join("work"))?;
     let common = Common {
@@ -92,9 +87,7 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
     };
     let mut units = Vec::new();
     for configuration in &configurations {
-        let kernel = kernels
-            .iter()
-            .find(|it| it.spec.to_string() == configuration.kernel);
+        let kernel = kernels.iter().find(|it| it.spec.to_string() == configuration.kernel);
         let kernel = kernel.context("a configuration without its kernel")?;
         let mut cases = cases.clone();
         if let Some(rerun) = &rerun {
@@ -112,9 +105,7 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
         common,
         began,
         progress: Progress::new(units.iter().map(|it| it.cases.len()).sum()),
-        run: out
-            .file_name()
-            .map_or(id, |it| it.to_string_lossy().into_owned()),
+        run: out.file_name().map_or(id, |it| it.to_string_lossy().into_owned()),
         reached: AtomicU32::new(0),
     };
     let result = shared.run_all(&units, jobs(&flags));
@@ -140,19 +131,13 @@ fn kernel_specs(flags: &flags::Run) -> Result<Vec<KernelSpec>> {
 
 /// Debian's where apt can fetch it, else the kernel of this machine.
 fn default_kernel() -> &'static str {
-    if Tools::of_this_machine().find("apt-get").is_some() {
-        DEFAULT_KERNEL
-    } else {
-        "host"
-    }
+    if Tools::of_this_machine().find("apt-get").is_some() { DEFAULT_KERNEL } else { "host" }
 }
 
 /// An error of a kernel's is the user's to mend, and names the way out.
 fn explain_kernel(error: cgauge_provision::KernelError, by_default: bool) -> anyhow::Error {
     if by_default {
-        return usage(format!(
-            "{error}; or name a kernel that is here with --kernel PATH/bzImage"
-        ));
+        return usage(format!("{error}; or name a kernel that is here with --kernel PATH/bzImage"));
     }
     usage(error)
 }
@@ -203,15 +188,10 @@ impl<'a> Unit<'a> {
     ) -> Result<Self> {
         let mut machines: Vec<(Needs, OnceLock<Result<Vm, String>>)> = Vec::new();
         let mut machine_of = Vec::new();
-        for suite in suites
-            .iter()
-            .filter(|it| cases.iter().any(|case| case.suite == it.name))
-        {
+        for suite in suites.iter().filter(|it| cases.iter().any(|case| case.suite == it.name)) {
             let needs = Needs {
                 profile: Profile {
-                    cpus: flags
-                        .cpus
-                        .map_or(suite.needs.cpus, std::num::NonZeroU32::get),
+                    cpus: flags.cpus.map_or(suite.needs.cpus, std::num::NonZeroU32::get),
                     memory_bytes: match flags.memory {
                         Some(size) => size.bytes,
                         None => suite.needs.memory_bytes()?,
@@ -219,30 +199,17 @@ impl<'a> Unit<'a> {
                 },
                 modules: suite.needs.modules.clone(),
             };
-            let place = machines
-                .iter()
-                .position(|(it, _)| *it == needs)
-                .unwrap_or_else(|| {
-                    machines.push((needs, OnceLock::new()));
-                    machines.len() - 1
-                });
+            let place = machines.iter().position(|(it, _)| *it == needs).unwrap_or_else(|| {
+                machines.push((needs, OnceLock::new()));
+                machines.len() - 1
+            });
             machine_of.push((suite.name.clone(), place));
         }
-        Ok(Self {
-            configuration,
-            kernel,
-            cases,
-            machines,
-            machine_of,
-        })
+        Ok(Self { configuration, kernel, cases, machines, machine_of })
     }
 
     fn machine(&self, suite: &str) -> &(Needs, OnceLock<Result<Vm, String>>) {
-        let place = self
-            .machine_of
-            .iter()
-            .find(|(it, _)| it == suite)
-            .map_or(0, |(_, it)| *it);
+        let place = self.machine_of.iter().find(|(it, _)| it == suite).map_or(0, |(_, it)| *it);
         &self.machines[place]
     }
 }
@@ -261,9 +228,7 @@ struct Shared {
 
 impl Shared {
     fn run_all(&self, units: &[Unit<'_>], jobs: u32) -> Result<()> {
-        let machines = units
-            .iter()
-            .flat_map(|unit| unit.machines.iter().map(move |it| (unit, it)));
+        let machines = units.iter().flat_map(|unit| unit.machines.iter().map(move |it| (unit, it)));
         self.share(machines.collect(), jobs, |_, (unit, (needs, machine))| {
             machine.get_or_init(|| self.make(unit, needs));
             Ok(())
@@ -271,13 +236,8 @@ impl Shared {
         for unit in units {
             self.journal.write(&Event::RunStart(self.start_of(unit)?))?;
         }
-        self.share(batches(units), jobs, |worker, batch| {
-            self.work(worker, &batch)
-        })?;
-        let end = RunEnd {
-            interrupted: self.stopped(),
-            ..self.journal.counts()
-        };
+        self.share(batches(units), jobs, |worker, batch| self.work(worker, &batch))?;
+        let end = RunEnd { interrupted: self.stopped(), ..self.journal.counts() };
         self.journal.write(&Event::RunEnd(end))
     }
 
@@ -307,10 +267,7 @@ impl Shared {
                 });
             }
         });
-        failure
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .map_or(Ok(()), Err)
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     fn stopped(&self) -> bool {
@@ -394,30 +351,21 @@ impl Shared {
     fn start_of(&self, unit: &Unit<'_>) -> Result<RunStart> {
         let smallest = unit.machines.iter().map(|(needs, _)| needs.profile).min();
         let profile = smallest.context("a configuration without a machine")?;
-        let first = unit
-            .machines
-            .iter()
-            .find_map(|(_, it)| it.get()?.as_ref().ok());
-        let planned = unit.cases.iter().map(|it| Planned {
-            suite: it.suite.clone(),
-            case: it.name.clone(),
-        });
+        let first = unit.machines.iter().find_map(|(_, it)| it.get()?.as_ref().ok());
+        let planned =
+            unit.cases.iter().map(|it| Planned { suite: it.suite.clone(), case: it.name.clone() });
         Ok(RunStart {
             schema: SCHEMA,
             run: self.run.clone(),
             harness: format!("cgauge {}", env!("CARGO_PKG_VERSION")),
             started: jiff::Timestamp::now().to_string(),
             stage: unit.configuration.stage,
-            accel: first
-                .map_or("tcg", |it| it.machine().accelerator.name())
-                .to_owned(),
+            accel: first.map_or("tcg", |it| it.machine().accelerator.name()).to_owned(),
             clock: self.common.clock,
             hierarchy: unit.configuration.hierarchy,
             driver: unit.configuration.driver,
             kernel: KernelId {
-                release: first
-                    .map_or(&unit.kernel.release, |it| &it.ready().release)
-                    .clone(),
+                release: first.map_or(&unit.kernel.release, |it| &it.ready().release).clone(),
                 version: first.map_or_else(String::new, |it| it.ready().version.clone()),
                 config_sha256: unit.kernel.config_sha256()?.unwrap_or_default(),
             },
@@ -427,9 +375,7 @@ impl Shared {
             config: unit.configuration.name(),
             kernel_spec: unit.configuration.kernel.clone(),
             machine: first.map_or("", |it| it.machine().model.name()).to_owned(),
-            guest: first
-                .map_or("", |it| if it.is_saved() { "saved" } else { "booted" })
-                .to_owned(),
+            guest: first.map_or("", |it| if it.is_saved() { "saved" } else { "booted" }).to_owned(),
             planned: planned.collect(),
         })
     }
@@ -451,13 +397,9 @@ fn batches<'a>(units: &'a [Unit<'a>]) -> Vec<Batch<'a>> {
         cases.chunks(each).map(move |cases| Batch { unit, cases })
     };
     let suites = units.iter().flat_map(|unit| {
-        unit.cases
-            .chunk_by(|a, b| a.suite == b.suite)
-            .map(move |cases| (unit, cases))
+        unit.cases.chunk_by(|a, b| a.suite == b.suite).map(move |cases| (unit, cases))
     });
-    suites
-        .flat_map(|(unit, cases)| of_suite(unit, cases))
-        .collect()
+    suites.flat_map(|(unit, cases)| of_suite(unit, cases)).collect()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -471,18 +413,13 @@ fn report(shared: &Shared, out: &Path) -> Result<Exit> {
     write_into(&run, out, &Format::OF_EVERY_RUN)?;
     let mut stdout = std::io::stdout().lock();
     terminal::write(&run, shared.progress.colour(), &mut stdout)?;
-    writeln!(
-        stdout,
-        "report: {}",
-        shown(&out.join(Format::Html.file_name())).display()
-    )?;
+    writeln!(stdout, "report: {}", shown(&out.join(Format::Html.file_name())).display())?;
     Ok(exit_of(&run.end, shared.reached.load(Ordering::Relaxed)))
 }
 
 fn shown(path: &Path) -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here)
-        .map_or_else(|_| path.to_path_buf(), Path::to_path_buf)
+    path.strip_prefix(here).map_or_else(|_| path.to_path_buf(), Path::to_path_buf)
 }
 
 /// What a run says to the one that started it. `reached` counts the machines
@@ -490,9 +427,7 @@ fn shown(path: &Path) -> PathBuf {
 fn exit_of(end: &RunEnd, reached: u32) -> Exit {
     match end {
         RunEnd { failed: 1.., .. } => Exit::Failure,
-        RunEnd {
-            interrupted: true, ..
-        } => Exit::Broken,
+        RunEnd { interrupted: true, .. } => Exit::Broken,
         _ if reached == 0 => Exit::NothingTested,
         RunEnd { errors: 1.., .. } => Exit::Broken,
         RunEnd { passed: 0, .. } => Exit::NothingTested,
@@ -520,14 +455,7 @@ mod tests {
             (counts(0, 0, 2, 0), 1, 125),
             (counts(0, 0, 0, 9), 0, 125),
             (counts(0, 0, 0, 1), 1, 5),
-            (
-                RunEnd {
-                    interrupted: true,
-                    ..counts(3, 0, 0, 0)
-                },
-                1,
-                5,
-            ),
+            (RunEnd { interrupted: true, ..counts(3, 0, 0, 0) }, 1, 5),
         ] {
             assert_eq!(exit_of(&end, reached).code(), code, "{end:?}");
         }

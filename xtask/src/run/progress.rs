@@ -45,11 +45,7 @@ impl Progress {
         Self {
             bar,
             colour: colour(on_terminal),
-            state: Mutex::new(State {
-                finished: 0,
-                total,
-                wrong: 0,
-            }),
+            state: Mutex::new(State { finished: 0, total, wrong: 0 }),
         }
     }
 
@@ -70,11 +66,7 @@ impl Progress {
     pub fn started(&self, case: &Case) {
         if let Some(bar) = &self.bar {
             let wrong = self.state().wrong;
-            let so_far = if wrong == 0 {
-                String::new()
-            } else {
-                format!("[{wrong} not passed] ")
-            };
+            let so_far = if wrong == 0 { String::new() } else { format!("[{wrong} not passed] ") };
             bar.set_message(format!("{so_far}{} {}", case.suite, case.name));
         }
     }
@@ -104,18 +96,12 @@ impl Progress {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 /// Colours where people look and did not ask for none (no-color.org).
 fn colour(on_terminal: bool) -> Colour {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
-    if on_terminal && !unwanted {
-        Colour::Always
-    } else {
-        Colour::Never
-    }
+    if on_terminal && !unwanted { Colour::Always } else { Colour::Never }
 }

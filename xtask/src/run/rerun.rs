@@ -39,22 +39,14 @@ pub fn read(path: &Path) -> Result<Rerun> {
             planned.insert(key);
         }
     }
-    Ok(Rerun {
-        run,
-        settled,
-        planned,
-    })
+    Ok(Rerun { run, settled, planned })
 }
 
 impl Rerun {
     /// Takes from the earlier run what the command line leaves open.
     pub fn complete(&self, flags: &mut flags::Run) {
         if flags.kernel.is_empty() {
-            let specs = self
-                .run
-                .configurations
-                .iter()
-                .map(|it| it.start.kernel_spec.clone());
+            let specs = self.run.configurations.iter().map(|it| it.start.kernel_spec.clone());
             flags.kernel = specs.collect::<BTreeSet<_>>().into_iter().collect();
         }
         if flags.suites.is_empty() {

@@ -15,9 +15,7 @@ const DEBUG_EXIT: u16 = 0xf4;
 
 /// One check that holds, as proof that what came before the end is kept.
 fn one_good_check(lab: &Lab) {
-    lab.interface("one and one")
-        .observed(2)
-        .equals(2, "arithmetic");
+    lab.interface("one and one").observed(2).equals(2, "arithmetic");
 }
 
 /// A check holds.
@@ -30,10 +28,7 @@ fn holds(lab: Lab) -> Outcome {
 /// A check fails.
 #[rstest]
 fn fails(lab: Lab) -> Outcome {
-    lab.interface("one and one")
-        .unit(Unit::Count)
-        .observed(2)
-        .equals(3, "wishful arithmetic");
+    lab.interface("one and one").unit(Unit::Count).observed(2).equals(3, "wishful arithmetic");
     Ok(())
 }
 
@@ -102,13 +97,8 @@ fn kills_the_agent(lab: Lab) -> Outcome {
     one_good_check(&lab);
     let maps = fs::read_to_string("/proc/1/maps")?;
     let mut memory = fs::OpenOptions::new().write(true).open("/proc/1/mem")?;
-    for line in maps
-        .lines()
-        .filter(|it| it.contains(" r-xp ") && it.contains("/init"))
-    {
-        let bounds = line
-            .split_once(' ')
-            .and_then(|(range, _)| range.split_once('-'));
+    for line in maps.lines().filter(|it| it.contains(" r-xp ") && it.contains("/init")) {
+        let bounds = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
         let parse = |it: &str| u64::from_str_radix(it, 16).ok();
         if let Some((from, to)) = bounds.and_then(|(from, to)| Some((parse(from)?, parse(to)?))) {
             let nonsense = vec![0xff; usize::try_from(to - from).unwrap_or_default()];
@@ -179,14 +169,8 @@ fn leaves_things_behind(lab: Lab) -> Outcome {
     std::mem::forget(group.sleeper()?);
     std::mem::forget(group);
     let none: Option<&str> = None;
-    nix::mount::mount(
-        Some("none"),
-        "/tmp",
-        Some("tmpfs"),
-        nix::mount::MsFlags::empty(),
-        none,
-    )
-    .map_err(Stop::broken("mount"))
+    nix::mount::mount(Some("none"), "/tmp", Some("tmpfs"), nix::mount::MsFlags::empty(), none)
+        .map_err(Stop::broken("mount"))
 }
 
 /// The kernel is tainted meanwhile, as after a warning.

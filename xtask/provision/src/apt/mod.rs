@@ -78,42 +78,27 @@ pub(crate) fn fetch(
     say: &dyn Fn(&str),
 ) -> Result<Kernel, FetchError> {
     let _lock = cache.lock(&format!("kernel-{}", kernel.name()), &|| {
-        say(&format!(
-            "waiting for another process that fetches {kernel}"
-        ));
+        say(&format!("waiting for another process that fetches {kernel}"));
     })?;
     let present = store::find(cache, kernel);
     if let (When::Missing, Some(present)) = (when, &present) {
         return Ok(present.kernel.clone());
     }
     let apt = Apt::set_up(kernel, cache.scratch()?, tools)?;
-    say(&format!(
-        "{kernel}: reading the package lists of {}",
-        apt.suite
-    ));
+    say(&format!("{kernel}: reading the package lists of {}", apt.suite));
     let build = apt.newest(kernel)?;
     if let Some(present) = present.filter(|it| it.package_version == build.version) {
         return Ok(present.kernel);
     }
     let bytes: u64 = build.packages.iter().map(|it| it.size_bytes).sum();
-    say(&format!(
-        "{kernel}: downloading {} ({} MB)",
-        build.release,
-        bytes.div_ceil(1_000_000)
-    ));
+    say(&format!("{kernel}: downloading {} ({} MB)", build.release, bytes.div_ceil(1_000_000)));
     apt.download(&build)?;
     say(&format!("{kernel}: unpacking"));
     let made = apt.unpack(&build)?;
     cache.publish(&made, &store::entry(cache, kernel))?;
-    store::find(cache, kernel)
-        .map(|it| it.kernel)
-        .ok_or_else(|| {
-            GatherError::Incomplete {
-                release: build.release,
-                lacks: "readable description",
-            }
-            .into()
-        })
+    store::find(cache, kernel).map(|it| it.kernel).ok_or_else(|| {
+        GatherError::Incomplete { release: build.release, lacks: "readable description" }.into()
+    })
 }
 
 /// The files that an apt of our own works on.
@@ -148,10 +133,7 @@ impl<'a> Apt<'a> {
         scratch: Scratch,
         tools: &'a Tools,
     ) -> Result<Self, FetchError> {
-        if ["apt-get", "apt-cache", "dpkg-deb"]
-            .iter()
-            .any(|it| tools.find(it).is_none())
-        {
+        if ["apt-get", "apt-cache", "dpkg-deb"].iter().any(|it| tools.find(it).is_none()) {
             return Err(FetchError::NoApt);
         }
         let mirrors =
@@ -167,12 +149,7 @@ impl<'a> Apt<'a> {
             let path = scratch.path().join(name);
             fs::create_dir_all(&path).map_err(Failed::to("make", &path))?;
         }
-        Ok(Self {
-            tools,
-            scratch,
-            suite,
-            uri: mirrors.archive.uri,
-        })
+        Ok(Self { tools, scratch, suite, uri: mirrors.archive.uri })
     }
 
     /// Runs one of apt's programs on our files.
@@ -203,32 +180,21 @@ impl<'a> Apt<'a> {
 
     /// Asks the mirror for the newest build of a kernel.
     fn newest(&self, kernel: DebianKernel) -> Result<Build, FetchError> {
-        self.run("apt-get", &["update"])
-            .map_err(|error| match error {
-                ToolError::Failed { complaint, .. }
-                    if complaint.contains("have a Release file") =>
-                {
-                    FetchError::NoSuite {
-                        uri: self.uri.clone(),
-                        suite: self.suite,
-                    }
-                }
-                other => other.into(),
-            })?;
+        self.run("apt-get", &["update"]).map_err(|error| match error {
+            ToolError::Failed { complaint, .. } if complaint.contains("have a Release file") => {
+                FetchError::NoSuite { uri: self.uri.clone(), suite: self.suite }
+            }
+            other => other.into(),
+        })?;
         let pattern = packages::pattern(kernel);
         let records = self.run("apt-cache", &["search", "--full", "--names-only", &pattern])?;
-        packages::newest(kernel, &packages::parse(&records)).ok_or_else(|| FetchError::NoPackage {
-            uri: self.uri.clone(),
-            suite: self.suite,
-        })
+        packages::newest(kernel, &packages::parse(&records))
+            .ok_or_else(|| FetchError::NoPackage { uri: self.uri.clone(), suite: self.suite })
     }
 
     fn download(&self, build: &Build) -> Result<(), FetchError> {
-        let names: Vec<_> = build
-            .packages
-            .iter()
-            .map(|it| format!("{}={}", it.name, it.version))
-            .collect();
+        let names: Vec<_> =
+            build.packages.iter().map(|it| format!("{}={}", it.name, it.version)).collect();
         let mut arguments = vec!["download"];
         arguments.extend(names.iter().map(String::as_str));
         self.run("apt-get", &arguments)?;

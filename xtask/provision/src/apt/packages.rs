@@ -28,10 +28,7 @@ const LEAST_KERNEL_BYTES: u64 = 1 << 20;
 /// The names of the packages that [`newest`] chooses among, as a pattern for
 /// `apt-cache search`.
 pub(super) fn pattern(kernel: DebianKernel) -> String {
-    format!(
-        "^linux-(image|base|binary|modules)-[0-9].*-{}-amd64$",
-        flavour(kernel)
-    )
+    format!("^linux-(image|base|binary|modules)-[0-9].*-{}-amd64$", flavour(kernel))
 }
 
 /// Debian's word for the variant: the small one for virtual machines, or the
@@ -53,9 +50,7 @@ fn in_series(kernel: DebianKernel, version: &str) -> bool {
         DebianKernel::V6_12 | DebianKernel::V6_12Rt => "6.12",
         DebianKernel::Sid => return true,
     };
-    version
-        .strip_prefix(series)
-        .is_some_and(|it| !it.starts_with(|it: char| it.is_ascii_digit()))
+    version.strip_prefix(series).is_some_and(|it| !it.starts_with(|it: char| it.is_ascii_digit()))
 }
 
 /// Reads the records that `apt-cache search --full` prints.
@@ -65,8 +60,7 @@ pub(super) fn parse(records: &str) -> Vec<Package> {
 
 fn record(text: &str) -> Option<Package> {
     let field = |name: &str| {
-        text.lines()
-            .find_map(|it| it.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+        text.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(':').map(str::trim))
     };
     Some(Package {
         name: field("Package")?.to_owned(),
@@ -81,11 +75,7 @@ pub(super) fn newest(kernel: DebianKernel, packages: &[Package]) -> Option<Build
     let whole = packages.iter().filter(|it| it.name.ends_with(&ending));
     let image = whole
         .filter(|it| in_series(kernel, &it.version) && it.size_bytes >= LEAST_KERNEL_BYTES)
-        .filter(|it| {
-            release(&it.name, "image")
-                .or(release(&it.name, "binary"))
-                .is_some()
-        })
+        .filter(|it| release(&it.name, "image").or(release(&it.name, "binary")).is_some())
         .max_by(|a, b| version::compare(&a.version, &b.version))?;
     let parts: &[&str] = match release(&image.name, "image") {
         Some(_) => &["image"],
@@ -94,10 +84,7 @@ pub(super) fn newest(kernel: DebianKernel, packages: &[Package]) -> Option<Build
     let release = release(&image.name, "image").or(release(&image.name, "binary"))?;
     let part = |part: &&str| {
         let name = format!("linux-{part}-{release}");
-        packages
-            .iter()
-            .find(|it| it.name == name && it.version == image.version)
-            .cloned()
+        packages.iter().find(|it| it.name == name && it.version == image.version).cloned()
     };
     Some(Build {
         release: release.to_owned(),
@@ -108,13 +95,8 @@ pub(super) fn newest(kernel: DebianKernel, packages: &[Package]) -> Option<Build
 
 /// The kernel's release in the name of a package for this part of it.
 fn release<'a>(package: &'a str, part: &str) -> Option<&'a str> {
-    let release = package
-        .strip_prefix("linux-")?
-        .strip_prefix(part)?
-        .strip_prefix('-')?;
-    release
-        .starts_with(|it: char| it.is_ascii_digit())
-        .then_some(release)
+    let release = package.strip_prefix("linux-")?.strip_prefix(part)?.strip_prefix('-')?;
+    release.starts_with(|it: char| it.is_ascii_digit()).then_some(release)
 }
 
 #[cfg(test)]
@@ -137,12 +119,7 @@ mod tests {
     fn chosen(kernel: DebianKernel, list: &str) -> Option<String> {
         let build = newest(kernel, &packages(list))?;
         let names: Vec<_> = build.packages.iter().map(|it| it.name.as_str()).collect();
-        Some(format!(
-            "{} {} = {}",
-            build.release,
-            build.version,
-            names.join(" ")
-        ))
+        Some(format!("{} {} = {}", build.release, build.version, names.join(" ")))
     }
 
     const BOOKWORM: &str = "

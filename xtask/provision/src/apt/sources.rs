@@ -78,15 +78,10 @@ impl Mirrors {
     fn among(stanzas: &[Stanza]) -> Option<Self> {
         let archive = |suite: &str| SUITES.contains(&suite);
         let security = |suite: &str| {
-            let release = suite
-                .strip_suffix("-security")
-                .or(suite.strip_suffix("/updates"));
+            let release = suite.strip_suffix("-security").or(suite.strip_suffix("/updates"));
             release.is_some_and(|it| SUITES.contains(&it))
         };
-        Some(Self {
-            archive: likeliest(stanzas, archive)?,
-            security: likeliest(stanzas, security),
-        })
+        Some(Self { archive: likeliest(stanzas, archive)?, security: likeliest(stanzas, security) })
     }
 
     /// A sources file in deb822's form for `suite` and its security updates.
@@ -123,37 +118,20 @@ fn likeliest(stanzas: &[Stanza], fits: impl Fn(&str) -> bool) -> Option<Mirror> 
         it.words("types").any(|it| it == "deb")
             && it.words("components").any(|it| it == "main")
             && it.words("suites").any(&fits)
-            && it
-                .field("enabled")
-                .is_none_or(|it| !matches!(it, "no" | "false" | "0"))
+            && it.field("enabled").is_none_or(|it| !matches!(it, "no" | "false" | "0"))
     });
     let mirrors = fitting.flat_map(|stanza| {
-        let options = stanza
-            .fields
-            .iter()
-            .filter(|it| !REPLACED.contains(&it.0.as_str()));
+        let options = stanza.fields.iter().filter(|it| !REPLACED.contains(&it.0.as_str()));
         let options: Vec<_> = options.cloned().collect();
-        stanza.words("uris").map(move |it| Mirror {
-            uri: it.to_owned(),
-            options: options.clone(),
-        })
+        stanza.words("uris").map(move |it| Mirror { uri: it.to_owned(), options: options.clone() })
     });
     let likeness = |it: &Mirror| {
-        let keys = it
-            .options
-            .iter()
-            .any(|it| it.1.contains("debian-archive-keyring"));
+        let keys = it.options.iter().any(|it| it.1.contains("debian-archive-keyring"));
         let path = it.uri.split_once("://").and_then(|it| it.1.split_once('/'));
         2 * u8::from(keys) + u8::from(path.is_some_and(|it| it.1.contains("debian")))
     };
     // Of equals the first.
-    mirrors.reduce(|best, it| {
-        if likeness(&it) > likeness(&best) {
-            it
-        } else {
-            best
-        }
-    })
+    mirrors.reduce(|best, it| if likeness(&it) > likeness(&best) { it } else { best })
 }
 
 /// The files of `etc/apt` in apt's order.
@@ -163,10 +141,7 @@ fn files(etc_apt: &Path) -> Result<Vec<PathBuf>, Failed> {
     if let Ok(entries) = fs::read_dir(&parts) {
         for entry in entries {
             let path = entry.map_err(Failed::to("read", &parts))?.path();
-            if path
-                .extension()
-                .is_some_and(|it| it == "list" || it == "sources")
-            {
+            if path.extension().is_some_and(|it| it == "list" || it == "sources") {
                 files.push(path);
             }
         }
@@ -187,10 +162,7 @@ struct Stanza {
 
 impl Stanza {
     fn field(&self, name: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|it| it.0 == name)
-            .map(|it| it.1.as_str())
+        self.fields.iter().find(|it| it.0 == name).map(|it| it.1.as_str())
     }
 
     fn words<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
@@ -235,9 +207,7 @@ fn deb822(text: &str) -> Vec<Stanza> {
                 value.push_str(line);
             }
         } else if let Some((name, value)) = line.split_once(':') {
-            stanza
-                .fields
-                .push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+            stanza.fields.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
         }
     }
     stanzas.retain(|it| !it.fields.is_empty());
@@ -309,14 +279,9 @@ mod tests {
         let others = "deb https://apt.example.com bookworm main\n\
             deb https://download.example.com/linux/debian bookworm stable\n";
         let debian = "deb http://ftp.example.org/pub/debian/ bookworm main\n";
-        let mirrors = configured(&[
-            ("sources.list.d/a.list", others),
-            ("sources.list.d/b.list", debian),
-        ]);
-        assert_eq!(
-            mirrors.unwrap().archive.uri,
-            "http://ftp.example.org/pub/debian/"
-        );
+        let mirrors =
+            configured(&[("sources.list.d/a.list", others), ("sources.list.d/b.list", debian)]);
+        assert_eq!(mirrors.unwrap().archive.uri, "http://ftp.example.org/pub/debian/");
     }
 
     #[test]
@@ -325,10 +290,7 @@ mod tests {
         let ubuntu = "deb http://archive.ubuntu.com/ubuntu noble main\n";
         let disabled = "Types: deb\nEnabled: no\nURIs: http://deb.debian.org/debian\nSuites: sid\nComponents: main\n";
         assert_eq!(
-            configured(&[
-                ("sources.list", ubuntu),
-                ("sources.list.d/d.sources", disabled)
-            ]),
+            configured(&[("sources.list", ubuntu), ("sources.list.d/d.sources", disabled)]),
             None
         );
     }

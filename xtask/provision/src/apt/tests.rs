@@ -20,40 +20,25 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let machine = Self {
-            home: tempfile::tempdir().unwrap(),
-        };
+        let machine = Self { home: tempfile::tempdir().unwrap() };
         machine.write(
             "root/etc/apt/sources.list",
             "deb [signed-by=/k.gpg] http://mirror.example/debian trixie main\n\
              deb http://mirror.example/debian-security trixie-security main\n",
         );
         machine.offer("6.12.9-1");
-        machine.write(
-            &format!("package/boot/vmlinuz-{RELEASE}"),
-            bz_image(RELEASE),
-        );
+        machine.write(&format!("package/boot/vmlinuz-{RELEASE}"), bz_image(RELEASE));
         machine.write(&format!("package/boot/config-{RELEASE}"), "CONFIG_PSI=y\n");
-        machine.write(
-            &format!("package/lib/modules/{RELEASE}/kernel/a.ko"),
-            "module",
-        );
+        machine.write(&format!("package/lib/modules/{RELEASE}/kernel/a.ko"), "module");
         let home = machine.home.path().display();
         let program = |name: &str, body: &str| {
             let log = format!("printf '%s\\n' \"{name} $*\" >> {home}/log\n");
             let verb = "for word; do case $word in update|download) verb=$word;; esac; done\n";
             // How a test breaks it.
             let sabotage = format!("test ! -e {home}/break-$verb || . {home}/break-$verb\n");
-            script(
-                &machine.path("bin"),
-                name,
-                &format!("{log}{verb}{sabotage}{body}"),
-            );
+            script(&machine.path("bin"), name, &format!("{log}{verb}{sabotage}{body}"));
         };
-        program(
-            "apt-get",
-            "test \"$verb\" != download || echo whole > kernel.deb",
-        );
+        program("apt-get", "test \"$verb\" != download || echo whole > kernel.deb");
         program("apt-cache", &format!("cat {home}/records"));
         program("dpkg-deb", &format!("cp -r {home}/package/. \"$3\""));
         machine
@@ -61,12 +46,7 @@ impl Machine {
 
     fn path(&self, name: &str) -> PathBuf {
         let path = self.home.path().join(name);
-        fs::create_dir_all(if name == "bin" {
-            &path
-        } else {
-            path.parent().unwrap()
-        })
-        .unwrap();
+        fs::create_dir_all(if name == "bin" { &path } else { path.parent().unwrap() }).unwrap();
         path
     }
 
@@ -97,14 +77,8 @@ impl Machine {
     }
 
     fn fetch(&self, when: When) -> Result<Kernel, String> {
-        kernel::fetch(
-            DebianKernel::V6_12,
-            when,
-            &self.cache(),
-            &self.tools(),
-            &|_| (),
-        )
-        .map_err(|it| it.to_string())
+        kernel::fetch(DebianKernel::V6_12, when, &self.cache(), &self.tools(), &|_| ())
+            .map_err(|it| it.to_string())
     }
 
     fn cached(&self) -> Vec<CachedKernel> {
@@ -114,9 +88,7 @@ impl Machine {
     /// How often a program was run with this word.
     fn runs(&self, word: &str) -> usize {
         let log = fs::read_to_string(self.home.path().join("log")).unwrap_or_default();
-        log.lines()
-            .filter(|it| it.split(' ').any(|it| it == word))
-            .count()
+        log.lines().filter(|it| it.split(' ').any(|it| it == word)).count()
     }
 
     fn assert_nothing_left(&self) {
@@ -126,12 +98,7 @@ impl Machine {
     }
 
     fn assert_no_scratch(&self) {
-        assert_eq!(
-            fs::read_dir(self.home.path().join("cache/scratch"))
-                .unwrap()
-                .count(),
-            0
-        );
+        assert_eq!(fs::read_dir(self.home.path().join("cache/scratch")).unwrap().count(), 0);
     }
 }
 
@@ -149,19 +116,8 @@ fn a_kernel_is_fetched_once_and_whole() {
     ");
     assert_eq!(first.release, RELEASE);
     assert_eq!(fs::read(&first.image).unwrap(), bz_image(RELEASE));
-    assert_eq!(
-        fs::read_to_string(first.config.as_ref().unwrap()).unwrap(),
-        "CONFIG_PSI=y\n"
-    );
-    assert!(
-        first
-            .modules
-            .as_ref()
-            .unwrap()
-            .directory()
-            .join("kernel/a.ko")
-            .is_file()
-    );
+    assert_eq!(fs::read_to_string(first.config.as_ref().unwrap()).unwrap(), "CONFIG_PSI=y\n");
+    assert!(first.modules.as_ref().unwrap().directory().join("kernel/a.ko").is_file());
     assert!(matches!(first.modules, Some(Modules::Installed(_))));
     machine.assert_no_scratch();
 
@@ -170,10 +126,7 @@ fn a_kernel_is_fetched_once_and_whole() {
     assert_eq!(said.take(), [""; 0]);
     assert_eq!(machine.runs("download"), 1);
     let [cached] = machine.cached().try_into().unwrap();
-    assert_eq!(
-        (cached.kernel, cached.package_version),
-        (first, "6.12.9-1".to_owned())
-    );
+    assert_eq!((cached.kernel, cached.package_version), (first, "6.12.9-1".to_owned()));
     assert_eq!(cached.size_bytes, bz_image(RELEASE).len() as u64 + 13 + 6);
 }
 
@@ -207,12 +160,7 @@ fn a_download_that_breaks_off_leaves_nothing() {
 fn a_kernel_that_lost_something_is_fetched_again() {
     let machine = Machine::new();
     let kernel = machine.fetch(When::Missing).unwrap();
-    let module = kernel
-        .modules
-        .as_ref()
-        .unwrap()
-        .directory()
-        .join("kernel/a.ko");
+    let module = kernel.modules.as_ref().unwrap().directory().join("kernel/a.ko");
     for file in [&kernel.image, &module] {
         let whole = fs::read(file).unwrap();
         // As after a loss of power.
@@ -260,14 +208,8 @@ fn a_package_that_lacks_something_is_not_kept() {
     fs::remove_dir_all(machine.path("package/lib/modules")).unwrap();
     insta::assert_snapshot!(machine.fetch(When::Missing).unwrap_err(), @"cannot fetch debian:6.12: the package of 6.12.9+deb12-cloud-amd64 has no modules");
     machine.assert_nothing_left();
-    machine.write(
-        &format!("package/boot/vmlinuz-{RELEASE}"),
-        bz_image("6.12.8"),
-    );
-    machine.write(
-        &format!("package/lib/modules/{RELEASE}/kernel/a.ko"),
-        "module",
-    );
+    machine.write(&format!("package/boot/vmlinuz-{RELEASE}"), bz_image("6.12.8"));
+    machine.write(&format!("package/lib/modules/{RELEASE}/kernel/a.ko"), "module");
     insta::assert_snapshot!(machine.fetch(When::Missing).unwrap_err(), @"cannot fetch debian:6.12: the package of 6.12.9+deb12-cloud-amd64 has an image of 6.12.8");
     machine.assert_nothing_left();
 }
@@ -275,20 +217,11 @@ fn a_package_that_lacks_something_is_not_kept() {
 #[test]
 fn other_systems_are_told_what_to_do() {
     let machine = Machine::new();
-    machine.write(
-        "root/etc/apt/sources.list",
-        "deb http://archive.ubuntu.com/ubuntu noble main\n",
-    );
+    machine.write("root/etc/apt/sources.list", "deb http://archive.ubuntu.com/ubuntu noble main\n");
     insta::assert_snapshot!(machine.fetch(When::Missing).unwrap_err(), @"cannot fetch debian:6.12: apt is set up with no Debian source on this machine: give a kernel with --kernel PATH/bzImage");
     let none = Tools::new("/nonexistent", machine.home.path(), Rights::User);
-    let error = fetch(
-        DebianKernel::V6_12,
-        When::Missing,
-        &machine.cache(),
-        &none,
-        &|_| (),
-    )
-    .unwrap_err();
+    let error =
+        fetch(DebianKernel::V6_12, When::Missing, &machine.cache(), &none, &|_| ()).unwrap_err();
     insta::assert_snapshot!(error, @"this machine has no apt: give a kernel with --kernel PATH/bzImage");
 }
 
@@ -299,23 +232,13 @@ fn apt_works_on_no_file_but_ours() {
     machine.sabotage("update", &copy);
     machine.fetch(When::Missing).unwrap();
     let log = fs::read_to_string(machine.path("log")).unwrap();
-    let cache = machine
-        .path("cache")
-        .into_os_string()
-        .into_string()
-        .unwrap();
+    let cache = machine.path("cache").into_os_string().into_string().unwrap();
     for line in log.lines().filter(|it| it.starts_with("apt-")) {
-        let directories: Vec<_> = line
-            .split(' ')
-            .filter(|it| it.starts_with("Dir::"))
-            .collect();
+        let directories: Vec<_> = line.split(' ').filter(|it| it.starts_with("Dir::")).collect();
         assert!(directories.len() >= 7, "{line}");
         for option in directories {
             let (_, value) = option.split_once('=').unwrap();
-            assert!(
-                ["-", "/dev/null"].contains(&value) || value.starts_with(&cache),
-                "{option}"
-            );
+            assert!(["-", "/dev/null"].contains(&value) || value.starts_with(&cache), "{option}");
         }
     }
     insta::assert_snapshot!(fs::read_to_string(machine.path("sources")).unwrap(), @r"

@@ -22,11 +22,7 @@ impl<'a> Parts<'a> {
     fn of(version: &'a str) -> Self {
         let (epoch, rest) = version.split_once(':').unwrap_or(("0", version));
         let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, ""));
-        Self {
-            epoch: epoch.parse().unwrap_or(0),
-            upstream,
-            revision,
-        }
+        Self { epoch: epoch.parse().unwrap_or(0), upstream, revision }
     }
 }
 

@@ -179,10 +179,7 @@ impl Modules {
     /// The names of the modules that are part of the kernel, as far as it says.
     fn built_in(&self) -> Result<BTreeSet<String>, Failed> {
         let names = lines(&self.directory().join("modules.builtin"))?;
-        Ok(names
-            .iter()
-            .filter_map(|it| module_name(Path::new(it)))
-            .collect())
+        Ok(names.iter().filter_map(|it| module_name(Path::new(it))).collect())
     }
 }
 
@@ -203,9 +200,7 @@ const DEEPEST: u32 = 16;
 fn collect(directory: &Path, depth: u32, paths: &mut Vec<PathBuf>) -> Result<(), Failed> {
     for entry in fs::read_dir(directory).map_err(Failed::to("read the modules in", directory))? {
         let entry = entry.map_err(Failed::to("read", directory))?;
-        let kind = entry
-            .file_type()
-            .map_err(Failed::to("read", &entry.path()))?;
+        let kind = entry.file_type().map_err(Failed::to("read", &entry.path()))?;
         if kind.is_dir() && depth > 0 {
             collect(&entry.path(), depth - 1, paths)?;
         } else if kind.is_file() {
@@ -218,9 +213,8 @@ fn collect(directory: &Path, depth: u32, paths: &mut Vec<PathBuf>) -> Result<(),
 /// The name of the module in a file, if its name is that of a module file.
 fn module_name(path: &Path) -> Option<String> {
     let file = path.file_name()?.to_str()?;
-    let plain = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"]
-        .iter()
-        .find_map(|it| file.strip_suffix(it))?;
+    let plain =
+        [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].iter().find_map(|it| file.strip_suffix(it))?;
     Some(canonical(plain))
 }
 
@@ -247,10 +241,8 @@ impl Walk<'_> {
         }
         let path = &self.files[name];
         let bytes = unpack::read(path, MODULE_BYTES)?;
-        let info = ModInfo::of(&bytes).map_err(|reason| ModuleError::Unsound {
-            path: path.clone(),
-            reason,
-        })?;
+        let info = ModInfo::of(&bytes)
+            .map_err(|reason| ModuleError::Unsound { path: path.clone(), reason })?;
         if info.release.as_deref().is_some_and(|it| it != self.release) {
             return Err(ModuleError::OtherKernel {
                 path: path.clone(),
@@ -261,9 +253,7 @@ impl Walk<'_> {
         self.under_way.push(name.to_owned());
         for needed in &info.depends {
             if self.under_way.contains(needed) {
-                return Err(ModuleError::Circle {
-                    name: needed.clone(),
-                });
+                return Err(ModuleError::Circle { name: needed.clone() });
             }
             if !self.files.contains_key(needed) {
                 return Err(ModuleError::MissingDependency {
@@ -277,10 +267,7 @@ impl Walk<'_> {
         self.load_soft(&info.before)?;
         self.under_way.pop();
         self.done.insert(name.to_owned());
-        self.order.push(Module {
-            name: name.to_owned(),
-            bytes,
-        });
+        self.order.push(Module { name: name.to_owned(), bytes });
         self.load_soft(&info.after)
     }
 

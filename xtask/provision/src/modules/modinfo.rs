@@ -27,9 +27,7 @@ impl ModInfo {
         if header.e_machine(elf.endian()) != elf::EM_X86_64 {
             return Err("it is not for x86-64".to_owned());
         }
-        let section = elf
-            .section_by_name(".modinfo")
-            .ok_or("it has no .modinfo section")?;
+        let section = elf.section_by_name(".modinfo").ok_or("it has no .modinfo section")?;
         Ok(Self::parse(section.data().map_err(|it| it.to_string())?))
     }
 

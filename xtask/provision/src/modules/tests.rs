@@ -5,10 +5,7 @@ const RELEASE: &str = "6.9.0-test";
 /// A relocatable ELF file for x86-64 with nothing in it but `.modinfo`.
 fn module(info: &[&str]) -> Vec<u8> {
     const NAMES: &[u8] = b"\0.modinfo\0.shstrtab\0";
-    let info: Vec<u8> = info
-        .iter()
-        .flat_map(|it| [it.as_bytes(), b"\0"].concat())
-        .collect();
+    let info: Vec<u8> = info.iter().flat_map(|it| [it.as_bytes(), b"\0"].concat()).collect();
     let (info_at, names_at) = (64_u64, 64 + info.len() as u64);
     let headers_at = (names_at + NAMES.len() as u64).next_multiple_of(8);
     let mut file = b"\x7fELF\x02\x01\x01".to_vec();
@@ -57,20 +54,13 @@ fn installed(modules: &[(&str, &[&str])]) -> tempfile::TempDir {
 
 fn plan(modules: &Modules, wanted: &[&str]) -> Result<LoadPlan, String> {
     let directory = modules.directory().to_str().unwrap();
-    modules
-        .load_plan(RELEASE, wanted)
-        .map_err(|it| it.to_string().replace(directory, "DIR"))
+    modules.load_plan(RELEASE, wanted).map_err(|it| it.to_string().replace(directory, "DIR"))
 }
 
 /// The order of loading for `wanted`.
 fn order(home: &tempfile::TempDir, wanted: &[&str]) -> Result<String, String> {
     let plan = plan(&Modules::Installed(home.path().to_owned()), wanted)?;
-    Ok(plan
-        .modules
-        .iter()
-        .map(|it| it.name.as_str())
-        .collect::<Vec<_>>()
-        .join(" "))
+    Ok(plan.modules.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(" "))
 }
 
 #[test]
@@ -80,39 +70,27 @@ fn what_a_module_needs_comes_first_and_once() {
         ("kernel/fs/configfs.ko", &["depends="]),
         (
             "kernel/fs/xfs.ko",
-            &[
-                "depends=libcrc32c,configfs",
-                "softdep=pre: crc32c_hw absent post: late",
-            ],
+            &["depends=libcrc32c,configfs", "softdep=pre: crc32c_hw absent post: late"],
         ),
         ("kernel/lib/libcrc32c.ko", &[]),
         ("kernel/lib/crc32c-hw.ko", &[]),
         ("kernel/lib/late.ko", &["depends=xfs"]),
     ]);
     assert_eq!(order(&home, &["null_blk"]).unwrap(), "configfs null_blk");
-    assert_eq!(
-        order(&home, &["null-blk", "configfs", "null_blk"]).unwrap(),
-        "configfs null_blk"
-    );
+    assert_eq!(order(&home, &["null-blk", "configfs", "null_blk"]).unwrap(), "configfs null_blk");
     assert_eq!(
         order(&home, &["xfs", "null_blk"]).unwrap(),
         "libcrc32c configfs crc32c_hw xfs late null_blk"
     );
-    assert_eq!(
-        order(&home, &["late"]).unwrap(),
-        "libcrc32c configfs crc32c_hw xfs late"
-    );
+    assert_eq!(order(&home, &["late"]).unwrap(), "libcrc32c configfs crc32c_hw xfs late");
     assert_eq!(order(&home, &[]).unwrap(), "");
 }
 
 #[test]
 fn what_is_built_in_need_not_be_loaded() {
     let home = installed(&[("kernel/bfq.ko", &[])]);
-    fs::write(
-        home.path().join("modules.builtin"),
-        "kernel/drivers/char/virtio_console.ko\n",
-    )
-    .unwrap();
+    fs::write(home.path().join("modules.builtin"), "kernel/drivers/char/virtio_console.ko\n")
+        .unwrap();
     let modules = Modules::Installed(home.path().to_owned());
     let plan = plan(&modules, &["bfq", "virtio-console"]).unwrap();
     assert_eq!(plan.built_in, ["virtio_console"]);
@@ -137,10 +115,7 @@ fn what_cannot_be_had_is_named() {
     insta::assert_snapshot!(order(&home, &["other"]).unwrap_err(), @"DIR/other.ko is for kernel 5.10.0, not 6.9.0-test: give the modules of the same build");
     for name in ["damaged", "text"] {
         let message = order(&home, &[name]).unwrap_err();
-        assert!(
-            message.starts_with(&format!("DIR/{name}.ko is no sound module: ")),
-            "{message}"
-        );
+        assert!(message.starts_with(&format!("DIR/{name}.ko is no sound module: ")), "{message}");
     }
     assert_eq!(order(&home, &["same"]).unwrap(), "same");
 }
@@ -170,11 +145,7 @@ fn a_built_tree_is_read_by_its_list() {
         ("lib/stale.ko", &[]),
     ]);
     // As older and as newer kernels write it.
-    fs::write(
-        home.path().join("modules.order"),
-        "block/bfq.ko\nfs/configfs/configfs.o\n",
-    )
-    .unwrap();
+    fs::write(home.path().join("modules.order"), "block/bfq.ko\nfs/configfs/configfs.o\n").unwrap();
     let tree = Modules::Built(home.path().to_owned());
     assert_eq!(plan(&tree, &["bfq", "configfs"]).unwrap().modules.len(), 2);
     assert!(plan(&tree, &["stale"]).is_err());

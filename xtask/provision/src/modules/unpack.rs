@@ -21,10 +21,7 @@ const DICTIONARY_BYTES: u64 = 64 << 20;
 
 /// The module in a file, unpacked; an error if it has more than `most` bytes.
 pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, ModuleError> {
-    let unsound = |reason: String| ModuleError::Unsound {
-        path: path.to_owned(),
-        reason,
-    };
+    let unsound = |reason: String| ModuleError::Unsound { path: path.to_owned(), reason };
     let file = File::open(path).map_err(Failed::to("open the module", path))?;
     let file = io::BufReader::new(file);
     let read = match path.extension().and_then(|it| it.to_str()) {
@@ -81,21 +78,16 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join(name);
         fs::write(&path, content).unwrap();
-        read(&path, most).map_err(|error| {
-            error
-                .to_string()
-                .replace(home.path().to_str().unwrap(), "DIR")
-        })
+        read(&path, most)
+            .map_err(|error| error.to_string().replace(home.path().to_str().unwrap(), "DIR"))
     }
 
     #[test]
     fn each_packing_is_undone() {
         let module: Vec<u8> = (0..5000_u32).flat_map(u32::to_le_bytes).collect();
-        for (name, content) in [
-            ("m.ko", module.clone()),
-            ("m.ko.xz", xz(&module)),
-            ("m.ko.zst", zst(&module)),
-        ] {
+        for (name, content) in
+            [("m.ko", module.clone()), ("m.ko.xz", xz(&module)), ("m.ko.zst", zst(&module))]
+        {
             assert!(read_as(name, &content, 20_000).unwrap() == module, "{name}");
         }
     }
@@ -103,11 +95,9 @@ mod tests {
     #[test]
     fn a_small_file_that_unpacks_to_much_is_refused() {
         let zeros = vec![0; 1 << 20];
-        for (name, content) in [
-            ("m.ko", zeros.clone()),
-            ("m.ko.xz", xz(&zeros)),
-            ("m.ko.zst", zst(&zeros)),
-        ] {
+        for (name, content) in
+            [("m.ko", zeros.clone()), ("m.ko.xz", xz(&zeros)), ("m.ko.zst", zst(&zeros))]
+        {
             let expected = format!(
                 "DIR/{name} is no sound module: it has more than 1000 bytes \
                  (strip -g takes off debugging information)"
@@ -119,17 +109,12 @@ mod tests {
     #[test]
     fn a_damaged_file_is_refused() {
         let module = vec![1; 5000];
-        for (name, content) in [
-            ("m.ko.xz", xz(&module)),
-            ("m.ko.zst", zst(&module)),
-            ("m.ko.gz", vec![]),
-        ] {
+        for (name, content) in
+            [("m.ko.xz", xz(&module)), ("m.ko.zst", zst(&module)), ("m.ko.gz", vec![])]
+        {
             let half = &content[..content.len() / 2];
             let message = read_as(name, half, 1 << 20).unwrap_err();
-            assert!(
-                message.starts_with(&format!("DIR/{name} is no sound module: ")),
-                "{message}"
-            );
+            assert!(message.starts_with(&format!("DIR/{name} is no sound module: ")), "{message}");
         }
     }
 }

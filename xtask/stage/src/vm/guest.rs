@@ -50,16 +50,11 @@ impl Folder {
         let folder = tempfile::Builder::new()
             .prefix("guest-")
             .tempdir_in(work)
-            .map_err(|source| Error::File {
-                path: work.to_path_buf(),
-                source,
-            })?;
+            .map_err(|source| Error::File { path: work.to_path_buf(), source })?;
         let files = Self { folder };
-        for (path, bytes) in [
-            (files.job(), job),
-            (files.records(), b"".as_slice()),
-            (files.console(), b""),
-        ] {
+        for (path, bytes) in
+            [(files.job(), job), (files.records(), b"".as_slice()), (files.console(), b"")]
+        {
             fs::write(&path, bytes).map_err(|source| Error::File { path, source })?;
         }
         Ok(files)
@@ -91,15 +86,9 @@ impl Guest {
         inherited: &[&OwnedFd],
     ) -> Result<(Self, Qmp), Error> {
         let (job, records, console) = (folder.job(), folder.records(), folder.console());
-        let files = Files {
-            job: &job,
-            records: &records,
-            console: &console,
-        };
-        let errors = File::create(folder.errors()).map_err(|source| Error::File {
-            path: folder.errors(),
-            source,
-        })?;
+        let files = Files { job: &job, records: &records, console: &console };
+        let errors = File::create(folder.errors())
+            .map_err(|source| Error::File { path: folder.errors(), source })?;
         let mut command = Command::new(&machine.qemu);
         command
             .args(machine.arguments(purpose, files))
@@ -108,10 +97,8 @@ impl Guest {
             .stderr(errors)
             // Ctrl-C is for the harness, which then ends its guests.
             .process_group(0);
-        let kept: Vec<i32> = inherited
-            .iter()
-            .map(|it| std::os::fd::AsRawFd::as_raw_fd(*it))
-            .collect();
+        let kept: Vec<i32> =
+            inherited.iter().map(|it| std::os::fd::AsRawFd::as_raw_fd(*it)).collect();
         // SAFETY: only system calls between fork and exec.
         unsafe {
             command.pre_exec(move || {
@@ -124,20 +111,12 @@ impl Guest {
                 Ok(())
             });
         }
-        let mut child = command.spawn().map_err(|source| Error::File {
-            path: machine.qemu.clone(),
-            source,
-        })?;
+        let mut child =
+            command.spawn().map_err(|source| Error::File { path: machine.qemu.clone(), source })?;
         let pidfd = pidfd_of(&child)?;
         let channel = child.stdin.take().zip(child.stdout.take());
         let records = Lines::open(&records)?;
-        let guest = Self {
-            child,
-            pidfd,
-            records,
-            console,
-            errors: folder.errors(),
-        };
+        let guest = Self { child, pidfd, records, console, errors: folder.errors() };
         // Both were asked for above.
         let (stdin, stdout) = channel.ok_or(Error::NoChannel)?;
         let qmp = Qmp::new(stdin, stdout).map_err(|error| guest.explain(error))?;
@@ -190,16 +169,10 @@ impl Guest {
         match poll(&mut watched, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => {
-                return Err(Error::System {
-                    what: "poll",
-                    errno,
-                });
+                return Err(Error::System { what: "poll", errno });
             }
         }
-        self.child.try_wait().map_err(|source| Error::File {
-            path: "QEMU".into(),
-            source,
-        })
+        self.child.try_wait().map_err(|source| Error::File { path: "QEMU".into(), source })
     }
 
     /// Why QEMU ended, from its status and what it and the kernel last said.
@@ -208,30 +181,17 @@ impl Guest {
         if status.code() == Some(1) && self.last_words().is_empty() {
             return GuestEnd::Done;
         }
-        if self
-            .console_tail()
-            .iter()
-            .any(|it| it.contains("Kernel panic"))
-        {
+        if self.console_tail().iter().any(|it| it.contains("Kernel panic")) {
             return GuestEnd::Panicked;
         }
         let words = self.last_words();
-        let said = if words.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", words.join(" "))
-        };
-        GuestEnd::Vanished {
-            status: format!("QEMU ended with {status}{said}"),
-        }
+        let said = if words.is_empty() { String::new() } else { format!(": {}", words.join(" ")) };
+        GuestEnd::Vanished { status: format!("QEMU ended with {status}{said}") }
     }
 
     /// An error of the control channel, with what QEMU itself had to say.
     pub(super) fn explain(&self, error: super::qmp::Error) -> Error {
-        Error::Qemu {
-            reason: error.to_string(),
-            said: self.last_words().join(" "),
-        }
+        Error::Qemu { reason: error.to_string(), said: self.last_words().join(" ") }
     }
 
     fn last_words(&self) -> Vec<String> {
@@ -259,10 +219,7 @@ impl Drop for Guest {
 fn pidfd_of(child: &Child) -> Result<OwnedFd, Error> {
     // SAFETY: asks for a new descriptor of a child that is not reaped yet.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
-    let fd = Errno::result(fd).map_err(|errno| Error::System {
-        what: "pidfd_open",
-        errno,
-    })?;
+    let fd = Errno::result(fd).map_err(|errno| Error::System { what: "pidfd_open", errno })?;
     // SAFETY: the kernel just made it, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) })
 }
@@ -272,17 +229,9 @@ fn tail(path: &Path, count: usize) -> Vec<String> {
     let bytes = fs::read(path).unwrap_or_default();
     let start = bytes.len().saturating_sub(64 << 10);
     let text = String::from_utf8_lossy(&bytes[start..]);
-    let clean = |line: &str| {
-        line.chars()
-            .filter(|it| !it.is_control())
-            .take(400)
-            .collect::<String>()
-    };
-    let lines: Vec<_> = text
-        .lines()
-        .map(clean)
-        .filter(|it| !it.trim().is_empty())
-        .collect();
+    let clean =
+        |line: &str| line.chars().filter(|it| !it.is_control()).take(400).collect::<String>();
+    let lines: Vec<_> = text.lines().map(clean).filter(|it| !it.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].to_vec()
 }
 
@@ -303,15 +252,9 @@ struct Lines {
 
 impl Lines {
     fn open(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|source| Error::File {
-            path: path.to_path_buf(),
-            source,
-        })?;
-        Ok(Self {
-            file,
-            held: Vec::new(),
-            total: 0,
-        })
+        let file =
+            File::open(path).map_err(|source| Error::File { path: path.to_path_buf(), source })?;
+        Ok(Self { file, held: Vec::new(), total: 0 })
     }
 
     fn read(&mut self, hear: &mut dyn FnMut(Message)) -> Result<Heard, Error> {
@@ -323,10 +266,7 @@ impl Lines {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
-                    return Err(Error::File {
-                        path: "the guest's messages".into(),
-                        source,
-                    });
+                    return Err(Error::File { path: "the guest's messages".into(), source });
                 }
             };
             self.total += length as u64;
@@ -340,14 +280,10 @@ impl Lines {
                 heard = Heard::Messages;
             }
             if self.held.len() > LONGEST_MESSAGE {
-                return Ok(Heard::Babble(format!(
-                    "a line of more than {LONGEST_MESSAGE} bytes"
-                )));
+                return Ok(Heard::Babble(format!("a line of more than {LONGEST_MESSAGE} bytes")));
             }
             if self.total > MOST_BYTES {
-                return Ok(Heard::Babble(format!(
-                    "more than {MOST_BYTES} bytes of messages"
-                )));
+                return Ok(Heard::Babble(format!("more than {MOST_BYTES} bytes of messages")));
             }
         }
     }
@@ -369,10 +305,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         let mut heard = Vec::new();
-        let end = Lines::open(file.path())
-            .unwrap()
-            .read(&mut |it| heard.push(it))
-            .unwrap();
+        let end = Lines::open(file.path()).unwrap().read(&mut |it| heard.push(it)).unwrap();
         (heard, end)
     }
 
@@ -386,11 +319,7 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_babble() {
-        for bytes in [
-            b"\xff\xfe garbage\n".as_slice(),
-            b"{\"message\":\"start\"}\n",
-            b"\n",
-        ] {
+        for bytes in [b"\xff\xfe garbage\n".as_slice(), b"{\"message\":\"start\"}\n", b"\n"] {
             assert!(matches!(lines(bytes).1, Heard::Babble(_)), "{bytes:?}");
         }
         let endless = vec![b'x'; LONGEST_MESSAGE + 1];

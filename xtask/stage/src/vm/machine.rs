@@ -123,14 +123,11 @@ impl Machine {
     #[must_use]
     pub fn arguments(&self, purpose: Purpose<'_>, files: Files<'_>) -> Vec<OsString> {
         let mut line = Arguments::default();
-        line.flag("-nodefaults")
-            .flag("-no-user-config")
-            .flag("-no-reboot");
+        line.flag("-nodefaults").flag("-no-user-config").flag("-no-reboot");
         line.option("-display", "none").option("-qmp", "stdio");
         self.processor(&mut line);
         self.memory(&mut line, purpose);
-        line.path("-kernel", "", &self.kernel)
-            .path("-initrd", "", &self.initramfs);
+        line.path("-kernel", "", &self.kernel).path("-initrd", "", &self.initramfs);
         line.option("-append", self.kernel_command_line());
         line.path("-serial", "file:", files.console);
         line.path("-chardev", "file,id=records,path=", files.records);
@@ -158,17 +155,13 @@ impl Machine {
                 line.option("-accel", "kvm").option("-cpu", "host");
             }
             (Accelerator::Tcg, Clock::Wall) => {
-                line.option("-accel", "tcg,thread=multi")
-                    .option("-cpu", "max");
+                line.option("-accel", "tcg,thread=multi").option("-cpu", "max");
             }
             (Accelerator::Tcg, Clock::Virtual) => {
                 line.option("-accel", "tcg");
                 // The clock counts instructions, and skips to the next timer when
                 // every CPU is idle.
-                line.option(
-                    "-icount",
-                    format!("shift={ICOUNT_SHIFT},sleep=off,align=off"),
-                );
+                line.option("-icount", format!("shift={ICOUNT_SHIFT},sleep=off,align=off"));
                 // The date is the same in every run.
                 line.option("-rtc", "clock=vm,base=2026-01-01");
                 // What random numbers QEMU itself hands out.
@@ -229,13 +222,8 @@ impl Machine {
         }
         if self.clock == Clock::Virtual {
             words.extend(
-                [
-                    "nokaslr",
-                    "norandmaps",
-                    "random.trust_bootloader=off",
-                    "random.trust_cpu=off",
-                ]
-                .map(str::to_owned),
+                ["nokaslr", "norandmaps", "random.trust_bootloader=off", "random.trust_cpu=off"]
+                    .map(str::to_owned),
             );
         }
         words.join(" ")
@@ -245,11 +233,7 @@ impl Machine {
     #[must_use]
     pub fn identity(&self) -> String {
         let nowhere = Path::new("");
-        let files = Files {
-            job: nowhere,
-            records: nowhere,
-            console: nowhere,
-        };
+        let files = Files { job: nowhere, records: nowhere, console: nowhere };
         let placed = Self {
             qemu: PathBuf::new(),
             kernel: PathBuf::new(),
@@ -318,10 +302,7 @@ mod tests {
             model,
             accelerator: Accelerator::Tcg,
             clock,
-            profile: Profile {
-                cpus: 4,
-                memory_bytes: 512 << 20,
-            },
+            profile: Profile { cpus: 4, memory_bytes: 512 << 20 },
             kernel: "/k/vmlinuz".into(),
             kernel_sha256: "aa".into(),
             initramfs: "/k/initramfs".into(),
@@ -333,27 +314,14 @@ mod tests {
 
     fn line(machine: &Machine, purpose: Purpose<'_>) -> String {
         let [job, records, console] = ["/r/job", "/r,1/records", "/r/console"].map(Path::new);
-        let arguments = machine.arguments(
-            purpose,
-            Files {
-                job,
-                records,
-                console,
-            },
-        );
-        arguments
-            .iter()
-            .map(|it| it.to_str().unwrap())
-            .collect::<Vec<_>>()
-            .join(" ")
+        let arguments = machine.arguments(purpose, Files { job, records, console });
+        arguments.iter().map(|it| it.to_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn the_virtual_clock_closes_every_source_of_chance() {
-        let line = line(
-            &machine(Clock::Virtual, Model::Microvm),
-            Purpose::Restore(Path::new("/g/ram")),
-        );
+        let line =
+            line(&machine(Clock::Virtual, Model::Microvm), Purpose::Restore(Path::new("/g/ram")));
         for word in [
             "-icount shift=3,sleep=off,align=off",
             "clock=vm",
@@ -373,14 +341,8 @@ mod tests {
     #[test]
     fn the_wall_clock_takes_the_hosts_tsc() {
         let line = line(&machine(Clock::Wall, Model::Q35), Purpose::Boot);
-        assert!(
-            line.contains("tsc_early_khz=2300000") && line.contains("-M q35 "),
-            "{line}"
-        );
-        assert!(
-            !line.contains("icount") && !line.contains("-incoming"),
-            "{line}"
-        );
+        assert!(line.contains("tsc_early_khz=2300000") && line.contains("-M q35 "), "{line}");
+        assert!(!line.contains("icount") && !line.contains("-incoming"), "{line}");
     }
 
     #[test]
@@ -392,23 +354,11 @@ mod tests {
     #[test]
     fn a_saved_guest_is_the_same_wherever_its_files_lie() {
         let here = machine(Clock::Virtual, Model::Microvm);
-        let there = Machine {
-            kernel: "/other/vmlinuz".into(),
-            ..here.clone()
-        };
+        let there = Machine { kernel: "/other/vmlinuz".into(), ..here.clone() };
         assert_eq!(here.identity(), there.identity());
-        let other = Machine {
-            kernel_sha256: "cc".into(),
-            ..here.clone()
-        };
+        let other = Machine { kernel_sha256: "cc".into(), ..here.clone() };
         assert_ne!(here.identity(), other.identity());
-        let bigger = Machine {
-            profile: Profile {
-                cpus: 8,
-                ..here.profile
-            },
-            ..here.clone()
-        };
+        let bigger = Machine { profile: Profile { cpus: 8, ..here.profile }, ..here.clone() };
         assert_ne!(here.identity(), bigger.identity());
     }
 }

@@ -58,26 +58,14 @@ pub struct Settings {
 impl Vm {
     /// A VM whose jobs go on from a saved guest, which is made now if need be.
     pub fn saved(machine: Machine, settings: Settings) -> Result<Self, Error> {
-        let saved = Saved::find_or_make(
-            &machine,
-            &settings.cache,
-            settings.boot_deadline,
-            &settings.stop,
-        )?;
-        Ok(Self {
-            machine,
-            guests: Guests::Saved(saved),
-            settings,
-        })
+        let saved =
+            Saved::find_or_make(&machine, &settings.cache, settings.boot_deadline, &settings.stop)?;
+        Ok(Self { machine, guests: Guests::Saved(saved), settings })
     }
 
     /// A VM that boots for each job. It boots once now, to see whether it does.
     pub fn booted(machine: Machine, settings: Settings) -> Result<Self, Error> {
-        let mut vm = Self {
-            machine,
-            guests: Guests::Booted(Ready::default()),
-            settings,
-        };
+        let mut vm = Self { machine, guests: Guests::Booted(Ready::default()), settings };
         let ready = probe::prove(&vm)?;
         vm.guests = Guests::Booted(ready);
         Ok(vm)
@@ -118,9 +106,6 @@ impl Stage for Vm {
             }
         };
         let end = guest.hear_out(self.settings.silence, &self.settings.stop, hear)?;
-        Ok(Ran {
-            end,
-            console: guest.console_tail(),
-        })
+        Ok(Ran { end, console: guest.console_tail() })
     }
 }

@@ -94,11 +94,7 @@ pub fn choose(machine: &Machine, settings: &Settings, say: &dyn Fn(&str)) -> Res
 
 /// The ways to run a kernel, the best first.
 fn ways(clock: Clock) -> Vec<Choice> {
-    let way = |accelerator, model, start| Choice {
-        accelerator,
-        model,
-        start,
-    };
+    let way = |accelerator, model, start| Choice { accelerator, model, start };
     let mut ways = Vec::new();
     if clock == Clock::Wall && Path::new("/dev/kvm").exists() {
         // A guest's clock under KVM runs on while it is saved: each suite boots.
@@ -112,11 +108,7 @@ fn ways(clock: Clock) -> Vec<Choice> {
 }
 
 fn try_way(machine: &Machine, settings: &Settings, way: Choice) -> Result<Vm, Error> {
-    let machine = Machine {
-        accelerator: way.accelerator,
-        model: way.model,
-        ..machine.clone()
-    };
+    let machine = Machine { accelerator: way.accelerator, model: way.model, ..machine.clone() };
     if way.start == Start::Saved {
         return Vm::saved(machine, settings.clone());
     }
@@ -125,43 +117,28 @@ fn try_way(machine: &Machine, settings: &Settings, way: Choice) -> Result<Vm, Er
         Accelerator::Tcg => settings.boot_deadline,
     };
     // Only the trial is hurried.
-    let vm = Vm::booted(
-        machine,
-        Settings {
-            silence,
-            ..settings.clone()
-        },
-    )?;
-    Ok(Vm {
-        settings: settings.clone(),
-        ..vm
-    })
+    let vm = Vm::booted(machine, Settings { silence, ..settings.clone() })?;
+    Ok(Vm { settings: settings.clone(), ..vm })
 }
 
 /// Boots once, with nothing to do, and looks whether the agent comes up on what
 /// was meant to run it.
 pub(super) fn prove(vm: &Vm) -> Result<Ready, Error> {
-    let nothing = Job {
-        cpus: 1,
-        cases: Vec::new(),
-    };
+    let nothing = Job { cpus: 1, cases: Vec::new() };
     let mut ready = None;
     let ran = vm.run(&nothing, &mut |message| {
         if let Message::Ready(it) = message {
             ready = Some(it);
         }
     })?;
-    let not_ready = |reason: String| Error::NotReady {
-        reason,
-        console: ran.console.clone(),
-    };
+    let not_ready = |reason: String| Error::NotReady { reason, console: ran.console.clone() };
     match (ready, &ran.end) {
         (None, GuestEnd::Interrupted) => Err(Error::Interrupted),
         (None, end) => Err(not_ready(format!("the agent did not come up: {end:?}"))),
         // Some hosts emulate what they call hardware.
-        (Some(it), _) if vm.machine.accelerator == Accelerator::Kvm && !it.kvm_clock => Err(
-            not_ready("the guest's clock source is not kvm-clock".to_owned()),
-        ),
+        (Some(it), _) if vm.machine.accelerator == Accelerator::Kvm && !it.kvm_clock => {
+            Err(not_ready("the guest's clock source is not kvm-clock".to_owned()))
+        }
         (Some(it), _) => Ok(it),
     }
 }
@@ -175,11 +152,8 @@ fn place(machine: &Machine, settings: &Settings) -> Option<PathBuf> {
         machine.kernel_sha256,
         machine.clock
     );
-    let name: String = Sha256::digest(about)
-        .iter()
-        .take(12)
-        .map(|it| format!("{it:02x}"))
-        .collect();
+    let name: String =
+        Sha256::digest(about).iter().take(12).map(|it| format!("{it:02x}")).collect();
     Some(settings.cache.join("probes").join(name + ".json"))
 }
 
@@ -188,19 +162,9 @@ fn recall(place: &Path) -> Option<Choice> {
     let accelerator = [Accelerator::Tcg, Accelerator::Kvm]
         .into_iter()
         .find(|it| it.name() == kept.accelerator)?;
-    let model = [Model::Microvm, Model::Q35]
-        .into_iter()
-        .find(|it| it.name() == kept.model)?;
-    let start = if kept.saved == Yes::Yes {
-        Start::Saved
-    } else {
-        Start::Boot
-    };
-    Some(Choice {
-        accelerator,
-        model,
-        start,
-    })
+    let model = [Model::Microvm, Model::Q35].into_iter().find(|it| it.name() == kept.model)?;
+    let start = if kept.saved == Yes::Yes { Start::Saved } else { Start::Boot };
+    Some(Choice { accelerator, model, start })
 }
 
 /// Keeps the answer; without it the next run finds it out again.
@@ -208,11 +172,7 @@ fn keep(place: &Path, choice: Choice) {
     let kept = Kept {
         accelerator: choice.accelerator.name().to_owned(),
         model: choice.model.name().to_owned(),
-        saved: if choice.start == Start::Saved {
-            Yes::Yes
-        } else {
-            Yes::No
-        },
+        saved: if choice.start == Start::Saved { Yes::Yes } else { Yes::No },
     };
     let staged = place.with_extension(format!("{}.part", std::process::id()));
     let Ok(bytes) = serde_json::to_vec(&kept) else {
@@ -232,11 +192,7 @@ mod tests {
 
     #[test]
     fn the_virtual_clock_never_runs_on_hardware() {
-        assert!(
-            ways(Clock::Virtual)
-                .iter()
-                .all(|it| it.accelerator == Accelerator::Tcg)
-        );
+        assert!(ways(Clock::Virtual).iter().all(|it| it.accelerator == Accelerator::Tcg));
         assert_eq!(ways(Clock::Virtual)[0].model, Model::Microvm);
     }
 

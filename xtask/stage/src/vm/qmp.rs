@@ -56,11 +56,7 @@ impl Qmp {
                 }
             }
         });
-        let mut qmp = Self {
-            commands,
-            lines,
-            events: Vec::new(),
-        };
+        let mut qmp = Self { commands, lines, events: Vec::new() };
         qmp.receive("the greeting", Instant::now() + PATIENCE)?;
         qmp.command("qmp_capabilities", json!({}))?;
         Ok(qmp)
@@ -69,10 +65,7 @@ impl Qmp {
     /// Gives a command and waits for its answer.
     pub fn command(&mut self, name: &str, arguments: Value) -> Result<Value, Error> {
         let line = json!({ "execute": name, "arguments": arguments }).to_string() + "\n";
-        let sent = self
-            .commands
-            .write_all(line.as_bytes())
-            .and_then(|()| self.commands.flush());
+        let sent = self.commands.write_all(line.as_bytes()).and_then(|()| self.commands.flush());
         sent.map_err(|_| Error::Closed(name.to_owned()))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -82,10 +75,7 @@ impl Qmp {
             }
             if let Some(error) = answer.get("error") {
                 let reason = error["desc"].as_str().unwrap_or("no reason").to_owned();
-                return Err(Error::Refused {
-                    command: name.to_owned(),
-                    reason,
-                });
+                return Err(Error::Refused { command: name.to_owned(), reason });
             }
             self.note(&answer);
         }
@@ -94,11 +84,7 @@ impl Qmp {
     /// Waits for one of `wanted` events, at most until `deadline`.
     pub fn wait_for(&mut self, wanted: &[&str], deadline: Instant) -> Result<String, Error> {
         loop {
-            if let Some(place) = self
-                .events
-                .iter()
-                .position(|it| wanted.contains(&it.as_str()))
-            {
+            if let Some(place) = self.events.iter().position(|it| wanted.contains(&it.as_str())) {
                 return Ok(self.events.remove(place));
             }
             let line = self.receive(wanted[0], deadline)?;
@@ -114,14 +100,8 @@ impl Qmp {
             match answer["status"].as_str() {
                 Some("completed") => return Ok(()),
                 Some("failed") => {
-                    let reason = answer["error-desc"]
-                        .as_str()
-                        .unwrap_or("no reason")
-                        .to_owned();
-                    return Err(Error::Refused {
-                        command: "migrate".to_owned(),
-                        reason,
-                    });
+                    let reason = answer["error-desc"].as_str().unwrap_or("no reason").to_owned();
+                    return Err(Error::Refused { command: "migrate".to_owned(), reason });
                 }
                 _ if Instant::now() > deadline => return Err(Error::Silent("migrate".to_owned())),
                 _ => std::thread::sleep(Duration::from_millis(1)),

@@ -73,15 +73,9 @@ impl Saved {
         make_room(&guests, CACHE_BYTES);
         let path = folder.join("ready.json");
         let bytes = fs::read(&path).map_err(failed(&path))?;
-        let ready = serde_json::from_slice(&bytes).map_err(|it| Error::File {
-            path,
-            source: io::Error::other(it),
-        })?;
-        Ok(Self {
-            folder,
-            ready,
-            _in_use: lock,
-        })
+        let ready = serde_json::from_slice(&bytes)
+            .map_err(|it| Error::File { path, source: io::Error::other(it) })?;
+        Ok(Self { folder, ready, _in_use: lock })
     }
 
     /// What the agent said of itself before it was saved.
@@ -98,9 +92,8 @@ impl Saved {
     ) -> Result<(Folder, Guest), Error> {
         let folder = Folder::new(work, job)?;
         let path = self.folder.join("state");
-        let state: OwnedFd = File::open(&path)
-            .map_err(|source| Error::File { path, source })?
-            .into();
+        let state: OwnedFd =
+            File::open(&path).map_err(|source| Error::File { path, source })?.into();
         let ram = self.ram();
         let (guest, mut qmp) = Guest::start(machine, Purpose::Restore(&ram), &folder, &[&state])?;
         resume(&mut qmp, state.as_raw_fd()).map_err(|error| guest.explain(error))?;
@@ -121,20 +114,12 @@ fn resume(qmp: &mut Qmp, state: i32) -> Result<(), super::qmp::Error> {
 /// The memory is in a file of its own: only the devices' state is written.
 fn ignore_shared_memory(qmp: &mut Qmp) -> Result<(), super::qmp::Error> {
     let capability = json!({ "capability": "x-ignore-shared", "state": true });
-    qmp.command(
-        "migrate-set-capabilities",
-        json!({ "capabilities": [capability] }),
-    )
-    .map(|_| ())
+    qmp.command("migrate-set-capabilities", json!({ "capabilities": [capability] })).map(|_| ())
 }
 
 fn name_of(machine: &Machine) -> String {
     let digest = Sha256::digest(machine.identity());
-    digest
-        .iter()
-        .take(12)
-        .map(|it| format!("{it:02x}"))
-        .collect()
+    digest.iter().take(12).map(|it| format!("{it:02x}")).collect()
 }
 
 fn make(
@@ -154,18 +139,13 @@ fn make(
         .map_err(|source| Error::File { path: said, source })?;
     let save = |qmp: &mut Qmp| {
         ignore_shared_memory(qmp)?;
-        qmp.command(
-            "migrate",
-            json!({ "uri": format!("exec:cat > {}", quoted(&state_path)) }),
-        )?;
+        qmp.command("migrate", json!({ "uri": format!("exec:cat > {}", quoted(&state_path)) }))?;
         qmp.until_migrated()
     };
     save(&mut qmp).map_err(|error| guest.explain(error))?;
     drop((guest, folder));
-    fs::rename(&state_path, into.join("state")).map_err(|source| Error::File {
-        path: state_path,
-        source,
-    })
+    fs::rename(&state_path, into.join("state"))
+        .map_err(|source| Error::File { path: state_path, source })
 }
 
 /// A path for the shell that QEMU starts: to write to a descriptor that it was
@@ -186,10 +166,8 @@ pub(super) fn wait_until_ready(
         if stop.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let event = qmp.wait_for(
-            &["GUEST_PANICKED", "SHUTDOWN"],
-            Instant::now() + Duration::from_millis(50),
-        );
+        let event = qmp
+            .wait_for(&["GUEST_PANICKED", "SHUTDOWN"], Instant::now() + Duration::from_millis(50));
         match event {
             Ok(_) => break true,
             Err(super::qmp::Error::Silent(_)) if began.elapsed() < deadline => {}
@@ -213,10 +191,7 @@ pub(super) fn wait_until_ready(
         (None, _) if ended => "the guest ended before the agent was ready".to_owned(),
         (None, _) => format!("nothing from the agent in {} s", deadline.as_secs()),
     };
-    Err(Error::NotReady {
-        reason,
-        console: guest.console_tail(),
-    })
+    Err(Error::NotReady { reason, console: guest.console_tail() })
 }
 
 /// Removes the saved guests that were not used for longest, until the rest take
@@ -231,10 +206,8 @@ fn make_room(guests: &Path, allowed: u64) {
         .filter_map(|it| Some((it.metadata().ok()?.modified().ok()?, it.path())))
         .collect();
     found.sort();
-    let mut total: u64 = found
-        .iter()
-        .map(|(_, lock)| bytes_on_disk(&lock.with_extension("")))
-        .sum();
+    let mut total: u64 =
+        found.iter().map(|(_, lock)| bytes_on_disk(&lock.with_extension(""))).sum();
     for (_, lock_path) in found {
         if total <= allowed {
             break;
@@ -258,10 +231,7 @@ fn make_room(guests: &Path, allowed: u64) {
 fn bytes_on_disk(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|it| it.metadata().ok())
-        .map(|it| it.blocks() * 512)
-        .sum()
+    entries.filter_map(|it| it.metadata().ok()).map(|it| it.blocks() * 512).sum()
 }
 
 #[cfg(test)]
@@ -276,8 +246,7 @@ mod tests {
             fs::create_dir(cache.path().join(name)).unwrap();
             fs::write(cache.path().join(name).join("ram"), vec![1; 1 << 20]).unwrap();
             let lock = File::create(cache.path().join(format!("{name}.lock"))).unwrap();
-            lock.set_modified(SystemTime::now() - Duration::from_secs(age * 60))
-                .unwrap();
+            lock.set_modified(SystemTime::now() - Duration::from_secs(age * 60)).unwrap();
             locks.push(lock);
         }
         locks[0].lock_shared().unwrap();

@@ -7,12 +7,7 @@ use cgauge_lab::prelude::*;
 /// A weight is 100 unless set, takes 1 to 10000, and nothing else.
 #[rstest]
 #[case::cpu("cpu.weight", "", "ERANGE", "since 4.15")]
-#[case::io(
-    "io.weight",
-    "default ",
-    "EINVAL",
-    "since 5.4, with CONFIG_BLK_CGROUP_IOCOST"
-)]
+#[case::io("io.weight", "default ", "EINVAL", "since 5.4, with CONFIG_BLK_CGROUP_IOCOST")]
 fn weight_takes_1_to_10000(
     lab: Lab,
     #[case] file: &str,
@@ -26,10 +21,7 @@ fn weight_takes_1_to_10000(
         .covers([R044])
         .file(file)
         .observed(group.line(file)?)
-        .equals(
-            format!("{prefix}100"),
-            "cgroup-v2.rst, Conventions: \"100 as the default\"",
-        );
+        .equals(format!("{prefix}100"), "cgroup-v2.rst, Conventions: \"100 as the default\"");
     for weight in [1, 2, 99, 101, 9999, 10000] {
         group.set(file, weight)?;
         lab.interface(&format!("the weight after {weight} was written"))
@@ -41,12 +33,9 @@ fn weight_takes_1_to_10000(
                 "cgroup-v2.rst, Conventions: \"the range [1, 10000]\"",
             );
     }
-    for (weight, expected) in [
-        ("0", out_of_range),
-        ("10001", out_of_range),
-        ("-1", "EINVAL"),
-        ("heavy", "EINVAL"),
-    ] {
+    for (weight, expected) in
+        [("0", out_of_range), ("10001", out_of_range), ("-1", "EINVAL"), ("heavy", "EINVAL")]
+    {
         lab.interface(&format!("the answer to {weight:?}"))
             .covers([R044])
             .file(file)
@@ -68,27 +57,9 @@ fn weight_takes_1_to_10000(
 #[case::memory_high("memory.high", "max", "8388608", "max", "since 4.5")]
 #[case::memory_low("memory.low", "0", "8388608", "max", "since 4.5")]
 #[case::memory_min("memory.min", "0", "8388608", "max", "since 4.18")]
-#[case::swap_max(
-    "memory.swap.max",
-    "max",
-    "8388608",
-    "max",
-    "since 4.5, with CONFIG_SWAP"
-)]
-#[case::swap_high(
-    "memory.swap.high",
-    "max",
-    "8388608",
-    "max",
-    "since 5.8, with CONFIG_SWAP"
-)]
-#[case::zswap_max(
-    "memory.zswap.max",
-    "max",
-    "8388608",
-    "max",
-    "since 5.19, with CONFIG_ZSWAP"
-)]
+#[case::swap_max("memory.swap.max", "max", "8388608", "max", "since 4.5, with CONFIG_SWAP")]
+#[case::swap_high("memory.swap.high", "max", "8388608", "max", "since 5.8, with CONFIG_SWAP")]
+#[case::zswap_max("memory.zswap.max", "max", "8388608", "max", "since 5.19, with CONFIG_ZSWAP")]
 #[case::pids_max("pids.max", "max", "1234", "max", "since 4.5")]
 #[case::hugetlb_max(
     "hugetlb.2MB.max",
@@ -156,22 +127,11 @@ fn root_has_no_resource_control_files(lab: Lab) -> Outcome {
     };
     let of_a_group = controls(lab.group("group")?.dir().files())?;
     let of_the_root = controls(lab.whole_hierarchy()?.root().dir().files())?;
-    for file in [
-        "cpu.weight",
-        "cpu.max",
-        "memory.low",
-        "memory.high",
-        "memory.max",
-        "pids.max",
-    ] {
+    for file in ["cpu.weight", "cpu.max", "memory.low", "memory.high", "memory.max", "pids.max"] {
         lab.interface(&format!("whether a group has {file}"))
             .covers([R046])
             .file(file)
-            .observed(if of_a_group.iter().any(|it| it == file) {
-                "yes"
-            } else {
-                "no"
-            })
+            .observed(if of_a_group.iter().any(|it| it == file) { "yes" } else { "no" })
             .equals("yes", "the controller is enabled for it");
     }
     lab.interface("files of the root that limit, protect or weigh")
@@ -199,10 +159,7 @@ fn default_may_be_written_in_two_ways(lab: Lab) -> Outcome {
         .covers([R047])
         .file("io.weight")
         .answered(&group.try_set("io.weight", "default"))
-        .equals(
-            "EINVAL",
-            "block/blk-iocost.c, ioc_weight_write: there is no number in it",
-        );
+        .equals("EINVAL", "block/blk-iocost.c, ioc_weight_write: there is no number in it");
     Ok(())
 }
 
@@ -230,41 +187,24 @@ fn override_stays_until_it_is_default_again(lab: Lab) -> Outcome {
             .equals(lines, "cgroup-v2.rst, Conventions: the default is \"the first entry in the file\", and overrides \"with default as the value must not appear when read\"");
         Ok(())
     };
-    check(
-        &format!("{device} 300"),
-        "default 100\nMAJ:MIN 300\n".into(),
-    )?;
+    check(&format!("{device} 300"), "default 100\nMAJ:MIN 300\n".into())?;
     check("default 150", "default 150\nMAJ:MIN 300\n".into())?;
     check("125", "default 125\nMAJ:MIN 300\n".into())?;
-    check(
-        &format!("{device} 125"),
-        "default 125\nMAJ:MIN 125\n".into(),
-    )?;
+    check(&format!("{device} 125"), "default 125\nMAJ:MIN 125\n".into())?;
     check(&format!("{device} default"), "default 125\n".into())?;
     check(&format!("{device} default"), "default 125\n".into())?;
-    for (value, expected) in [
-        ("0", "EINVAL"),
-        ("10001", "EINVAL"),
-        ("1", "ok"),
-        ("10000", "ok"),
-    ] {
+    for (value, expected) in [("0", "EINVAL"), ("10001", "EINVAL"), ("1", "ok"), ("10000", "ok")] {
         lab.interface(&format!("the answer to an override of {value}"))
             .covers([R044, R047])
             .file("io.weight")
             .answered(&group.try_set("io.weight", format!("{device} {value}")))
-            .equals(
-                expected,
-                "cgroup-v2.rst, Conventions: \"the range [1, 10000]\"",
-            );
+            .equals(expected, "cgroup-v2.rst, Conventions: \"the range [1, 10000]\"");
     }
     lab.interface("the answer to an override for a device that is not there")
         .covers([R047])
         .file("io.weight")
         .answered(&group.try_set("io.weight", "4095:1 300"))
-        .equals(
-            "ENODEV",
-            "block/blk-cgroup.c: no block device has the number",
-        );
+        .equals("ENODEV", "block/blk-cgroup.c: no block device has the number");
     Ok(())
 }
 
@@ -284,28 +224,16 @@ fn sub_keys_come_in_any_order(lab: Lab) -> Outcome {
             .covers([R048])
             .file("io.max")
             .observed(group.get("io.max")?.replace(&device, "MAJ:MIN"))
-            .equals(
-                line,
-                "what was written holds, and what was left out is as it was",
-            );
+            .equals(line, "what was written holds, and what was left out is as it was");
         Ok(())
     };
-    check(
-        "wiops=120",
-        "MAJ:MIN rbps=max wbps=max riops=max wiops=120\n",
-    )?;
-    check(
-        "rbps=2097152",
-        "MAJ:MIN rbps=2097152 wbps=max riops=max wiops=120\n",
-    )?;
+    check("wiops=120", "MAJ:MIN rbps=max wbps=max riops=max wiops=120\n")?;
+    check("rbps=2097152", "MAJ:MIN rbps=2097152 wbps=max riops=max wiops=120\n")?;
     check(
         "wiops=30 riops=20 wbps=1048576",
         "MAJ:MIN rbps=2097152 wbps=1048576 riops=20 wiops=30\n",
     )?;
-    check(
-        "rbps=max wiops=max",
-        "MAJ:MIN rbps=max wbps=1048576 riops=20 wiops=max\n",
-    )?;
+    check("rbps=max wiops=max", "MAJ:MIN rbps=max wbps=1048576 riops=20 wiops=max\n")?;
     for refused in ["rbps", "rbps=", "rbps=fast", "speed=1"] {
         lab.interface(&format!("the answer to {refused:?}"))
             .covers([R048])
@@ -353,8 +281,6 @@ impl<'a> CostModel<'a> {
 impl Drop for CostModel<'_> {
     fn drop(&mut self) {
         // It was switched on with the same words.
-        let _ = self
-            .root
-            .try_set("io.cost.qos", format!("{} enable=0", self.device));
+        let _ = self.root.try_set("io.cost.qos", format!("{} enable=0", self.device));
     }
 }

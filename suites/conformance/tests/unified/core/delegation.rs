@@ -43,10 +43,7 @@ fn permission_to_move_is_that_of_the_opener(
             };
             let by_user = as_user().and_then(|it| write(it, moved.pid()));
             let is_still_there = is_in(&from, &moved);
-            let opened = to
-                .dir()
-                .open_file(file, OFlag::O_WRONLY)
-                .map_err(|it| it.errno);
+            let opened = to.dir().open_file(file, OFlag::O_WRONLY).map_err(|it| it.errno);
             let by_root = opened.and_then(|it| {
                 become_user()?;
                 write(it, moved.pid())
@@ -71,10 +68,7 @@ fn permission_to_move_is_that_of_the_opener(
         .file(file)
         .unit(Unit::Errno)
         .observed(by_root)
-        .equals(
-            "ok",
-            "the opener had the right, and passed it on with the descriptor",
-        );
+        .equals("ok", "the opener had the right, and passed it on with the descriptor");
     lab.delegation("whether the process has moved after that")
         .covers([R039])
         .file("cgroup.threads")
@@ -133,11 +127,7 @@ fn user_is_contained_in_what_it_was_given(lab: Lab) -> Outcome {
     })?;
     let expected = [
         ("making a group below", "ok", "the directory was given"),
-        (
-            "moving a member to it",
-            "ok",
-            "the common ancestor is what was given",
-        ),
+        ("moving a member to it", "ok", "the common ancestor is what was given"),
         (
             "pulling a process in",
             "EACCES",
@@ -148,11 +138,7 @@ fn user_is_contained_in_what_it_was_given(lab: Lab) -> Outcome {
             "EACCES",
             "the common ancestor was not given: \"it can't pull in from or push out to outside the sub-hierarchy\"",
         ),
-        (
-            "making a group beside",
-            "EACCES",
-            "the directory above was not given",
-        ),
+        ("making a group beside", "EACCES", "the directory above was not given"),
         (
             "lifting the limit on what it was given",
             "EACCES",
@@ -183,13 +169,7 @@ fn limit_on_processes_above_a_delegation_holds(lab: Lab) -> Outcome {
             let settings = loosen_below(&given, "pids", "pids.max");
             // Each child stays until all forks are tried; all die with this process.
             let forks: Vec<_> = (0..2 * LIMIT).map(|_| fork(nix::unistd::pause)).collect();
-            (
-                settings,
-                forks
-                    .into_iter()
-                    .map(|it| text(it.map(drop)))
-                    .collect::<Vec<_>>(),
-            )
+            (settings, forks.into_iter().map(|it| text(it.map(drop))).collect::<Vec<_>>())
         })?
         .finish()?;
     lab.delegation("the answers to all that the user sets on its way")
@@ -212,10 +192,7 @@ fn limit_on_processes_above_a_delegation_holds(lab: Lab) -> Outcome {
         .file("pids.max")
         .unit(Unit::Events)
         .observed(forks.iter().filter(|it| *it == "EAGAIN").count())
-        .equals(
-            LIMIT + 1,
-            "it tried twice as many as the group above allows",
-        );
+        .equals(LIMIT + 1, "it tried twice as many as the group above allows");
     Ok(())
 }
 
@@ -274,9 +251,7 @@ fn loosen_below(given: &Group, controller: &str, limit: &str) -> Vec<String> {
     let became = become_user();
     let made = given.dir().make("made");
     let set = |file: &str, value: &str| {
-        made.as_ref()
-            .map_err(Refusal::clone)
-            .and_then(|it| it.write(file, value))
+        made.as_ref().map_err(Refusal::clone).and_then(|it| it.write(file, value))
     };
     let moved = set("cgroup.procs", "0");
     let enabled = given.try_set("cgroup.subtree_control", format!("+{controller}"));
@@ -284,9 +259,7 @@ fn loosen_below(given: &Group, controller: &str, limit: &str) -> Vec<String> {
     let lifted = given.try_set(limit, "max");
     let made = made.as_ref().map(drop).map_err(Refusal::clone);
     let rest = [made, moved, enabled, loosened, lifted];
-    std::iter::once(text(became))
-        .chain(rest.iter().map(answer))
-        .collect()
+    std::iter::once(text(became)).chain(rest.iter().map(answer)).collect()
 }
 
 /// Gives a group to the user, as "Model of Delegation" has it.
@@ -298,11 +271,7 @@ fn delegate(group: &Group) -> Outcome {
 }
 
 fn give(group: &Group, file: &str) -> Outcome {
-    Ok(chown(
-        group.dir().path().join(file),
-        Some(USER),
-        Some(USER),
-    )?)
+    Ok(chown(group.dir().path().join(file), Some(USER), Some(USER))?)
 }
 
 fn keep(group: &Group, file: &str) -> Outcome {
@@ -320,9 +289,7 @@ fn become_user() -> Result<(), Errno> {
 fn as_user(lab: &Lab, body: impl FnOnce() -> Vec<String>) -> Result<Vec<String>, Stop> {
     let home = lab.group("home")?;
     let asked = home.spawn(|| become_user().ok().map(|()| body()))?;
-    asked
-        .finish()?
-        .ok_or_else(|| Stop::Broken("root may not become another user".to_owned()))
+    asked.finish()?.ok_or_else(|| Stop::Broken("root may not become another user".to_owned()))
 }
 
 /// Runs `body` in a child that dies with its parent.
@@ -348,15 +315,11 @@ fn signal_of(status: nix::sys::wait::WaitStatus) -> Option<String> {
 
 pub(crate) fn write(mut file: File, pid: nix::unistd::Pid) -> Result<(), Errno> {
     // In one write: kernfs takes it whole or not at all.
-    file.write(pid.to_string().as_bytes())
-        .map(drop)
-        .map_err(|it| errno_of(&it))
+    file.write(pid.to_string().as_bytes()).map(drop).map_err(|it| errno_of(&it))
 }
 
 pub(crate) fn is_in(group: &Group, process: &Process<impl Sized>) -> bool {
-    group
-        .ids("cgroup.threads")
-        .is_ok_and(|it| it.contains(&process.pid().as_raw()))
+    group.ids("cgroup.threads").is_ok_and(|it| it.contains(&process.pid().as_raw()))
 }
 
 pub(crate) fn answer<T>(answer: &Result<T, Refusal>) -> String {

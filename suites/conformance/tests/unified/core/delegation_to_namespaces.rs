@@ -51,11 +51,7 @@ fn move_stays_within_the_namespace_of_the_opener(
     let (ready, looked) = (Gate::new()?, Gate::new()?);
     let mover = from.spawn(|| {
         let answer = || -> Result<(), Errno> {
-            let open = || {
-                to.dir()
-                    .open_file(file, OFlag::O_WRONLY)
-                    .map_err(|it| it.errno)
-            };
+            let open = || to.dir().open_file(file, OFlag::O_WRONLY).map_err(|it| it.errno);
             let first = File::open("/proc/self/ns/cgroup").map_err(|it| errno_of(&it))?;
             let opened = match opened {
                 Place::Outside => {
@@ -90,10 +86,7 @@ fn move_stays_within_the_namespace_of_the_opener(
         .covers([R040])
         .file(file)
         .observed(yes_or_no(moved))
-        .equals(
-            yes_or_no(expected == "ok"),
-            "it moves if the write is accepted, and only then",
-        );
+        .equals(yes_or_no(expected == "ok"), "it moves if the write is accepted, and only then");
     Ok(())
 }
 
@@ -151,14 +144,11 @@ fn root_of_a_namespace_takes_only_what_is_delegated(lab: Lab) -> Outcome {
     let below = root.make("below")?;
     // The files of `root` that take a write at all: those of the core, and of
     // every controller.
-    let (free, kept): (Vec<_>, Vec<_>) = writable_files(&root)?
-        .into_iter()
-        .partition(|it| listed.contains(&it.as_str()));
+    let (free, kept): (Vec<_>, Vec<_>) =
+        writable_files(&root)?.into_iter().partition(|it| listed.contains(&it.as_str()));
     lab.interface("whether there are files of a controller to be refused")
         .covers([R042])
-        .observed(yes_or_no(
-            kept.iter().any(|it| it == "pids.max" || it == "memory.max"),
-        ))
+        .observed(yes_or_no(kept.iter().any(|it| it == "pids.max" || it == "memory.max")))
         .equals("yes", "every controller is enabled for the group");
 
     for (option, from, expected) in [
@@ -173,34 +163,18 @@ fn root_of_a_namespace_takes_only_what_is_delegated(lab: Lab) -> Outcome {
         } else {
             "only the option makes a namespace a boundary, and only for those inside"
         };
-        lab.delegation(&format!(
-            "files outside the list that refuse a write with EPERM, {when}"
-        ))
-        .covers([R042])
-        .observed(refusing(&root, from, &root, &kept)?.join(" "))
-        .equals(
-            if expected {
-                kept.join(" ")
-            } else {
-                String::new()
-            },
-            reason,
-        );
-        lab.delegation(&format!(
-            "files of the list that refuse a write with EPERM, {when}"
-        ))
-        .covers([R042])
-        .observed(refusing(&root, from, &root, &free)?.join(" "))
-        .equals("", "they are delegated");
-        lab.delegation(&format!(
-            "files of the group below that refuse a write with EPERM, {when}"
-        ))
-        .covers([R042])
-        .observed(refusing(&root, from, &below, &writable_files(&below)?)?.join(" "))
-        .equals(
-            "",
-            "below the root of a namespace all belongs to those inside",
-        );
+        lab.delegation(&format!("files outside the list that refuse a write with EPERM, {when}"))
+            .covers([R042])
+            .observed(refusing(&root, from, &root, &kept)?.join(" "))
+            .equals(if expected { kept.join(" ") } else { String::new() }, reason);
+        lab.delegation(&format!("files of the list that refuse a write with EPERM, {when}"))
+            .covers([R042])
+            .observed(refusing(&root, from, &root, &free)?.join(" "))
+            .equals("", "they are delegated");
+        lab.delegation(&format!("files of the group below that refuse a write with EPERM, {when}"))
+            .covers([R042])
+            .observed(refusing(&root, from, &below, &writable_files(&below)?)?.join(" "))
+            .equals("", "below the root of a namespace all belongs to those inside");
     }
     Ok(())
 }
@@ -228,11 +202,8 @@ fn refusing(
         }
         // No file takes this for a setting: what a right to write leads to is
         // another errno, and nothing is changed.
-        let refuses = |file: &&String| {
-            group
-                .try_set(file, "?")
-                .is_err_and(|it| it.errno == Errno::EPERM)
-        };
+        let refuses =
+            |file: &&String| group.try_set(file, "?").is_err_and(|it| it.errno == Errno::EPERM);
         Some(files.iter().filter(refuses).cloned().collect())
     })?;
     let refusing: Option<Vec<String>> = refusing.finish()?;
@@ -241,10 +212,7 @@ fn refusing(
 
 /// The files of a group that its owner may write.
 fn writable_files(group: &Group) -> Result<Vec<String>, Stop> {
-    let mut files = group
-        .dir()
-        .files()
-        .map_err(|it| Stop::Broken(it.to_string()))?;
+    let mut files = group.dir().files().map_err(|it| Stop::Broken(it.to_string()))?;
     let mode = |file: &str| {
         std::fs::metadata(group.dir().path().join(file)).map_or(0, |it| it.permissions().mode())
     };

@@ -33,9 +33,7 @@ fn freezing_and_thawing_are_each_told_once(
     #[values(0, 1, 16)] processes: u64,
 ) -> Outcome {
     let group = lab.group("group")?;
-    let held: Vec<_> = (0..processes)
-        .map(|_| group.sleeper())
-        .collect::<Result<_, _>>()?;
+    let held: Vec<_> = (0..processes).map(|_| group.sleeper()).collect::<Result<_, _>>()?;
     pause(QUIET);
     let mut watch = Watch::new(&group, EVENTS, mechanism)?;
 
@@ -73,11 +71,7 @@ fn freezing_is_inherited(lab: Lab) -> Outcome {
     let state = |what: &str, expected: &str, reason: &str| -> Outcome {
         let frozen = groups.map(|it| it.key(EVENTS, "frozen").map(|it| it.to_string()));
         let frozen = frozen.into_iter().collect::<Result<Vec<_>, _>>()?.join(" ");
-        lab.hierarchy(what)
-            .covers([R054])
-            .file(EVENTS)
-            .observed(frozen)
-            .equals(expected, reason);
+        lab.hierarchy(what).covers([R054]).file(EVENTS).observed(frozen).equals(expected, reason);
         Ok(())
     };
     pause(QUIET);
@@ -122,11 +116,7 @@ fn freezing_is_inherited(lab: Lab) -> Outcome {
     )?;
     leaf.set(FREEZE, 0)?;
     pause(QUIET);
-    state(
-        "frozen in top, middle, leaf once nothing is set",
-        "0 0 0",
-        "nothing freezes them",
-    )?;
+    state("frozen in top, middle, leaf once nothing is set", "0 0 0", "nothing freezes them")?;
     Ok(())
 }
 
@@ -143,10 +133,7 @@ fn tree_of_a_frozen_group_can_be_changed(lab: Lab) -> Outcome {
     lab.hierarchy("the answer to a new group inside")
         .covers([R054])
         .answered(&made)
-        .equals(
-            "ok",
-            "cgroup-v2.rst, cgroup.freeze: the state is no hindrance to making groups",
-        );
+        .equals("ok", "cgroup-v2.rst, cgroup.freeze: the state is no hindrance to making groups");
     let Ok(new) = made else { return Ok(()) };
     lab.hierarchy("frozen in the new group")
         .covers([R054])
@@ -158,10 +145,7 @@ fn tree_of_a_frozen_group_can_be_changed(lab: Lab) -> Outcome {
     lab.enforcement("whether a process born in it ended while it is frozen")
         .covers([R054, R057])
         .observed(yes(born.ended_within(QUIET)?))
-        .equals(
-            "no",
-            "a process that starts in a frozen group stops before it runs",
-        );
+        .equals("no", "a process that starts in a frozen group stops before it runs");
     group.set(FREEZE, 0)?;
     lab.enforcement("whether it ended once thawed")
         .covers([R054, R057])
@@ -231,18 +215,13 @@ fn frozen_process_uses_no_cpu_time(
             .file(file)
             .unit(unit)
             .observed(after[nth] - before[nth])
-            .equals(
-                0,
-                "cgroup-v2.rst, cgroup.freeze: its processes do not run until it is thawed",
-            );
-        lab.accounting(&format!(
-            "CPU time used in 10 ms between two freezes, {what}"
-        ))
-        .covers([R055])
-        .file(file)
-        .unit(unit)
-        .observed(thawed[nth] - after[nth])
-        .at_least(1, "the process never sleeps, so it runs when it may");
+            .equals(0, "cgroup-v2.rst, cgroup.freeze: its processes do not run until it is thawed");
+        lab.accounting(&format!("CPU time used in 10 ms between two freezes, {what}"))
+            .covers([R055])
+            .file(file)
+            .unit(unit)
+            .observed(thawed[nth] - after[nth])
+            .at_least(1, "the process never sleeps, so it runs when it may");
     }
     Ok(())
 }
@@ -272,10 +251,7 @@ fn fatal_signal_kills_a_frozen_process(
         lab.enforcement("how it ended")
             .covers([R056])
             .observed(format!("{:?}", process.wait()?))
-            .equals(
-                format!("{:?}", Exit::Signal(signal)),
-                "this signal killed it",
-            );
+            .equals(format!("{:?}", Exit::Signal(signal)), "this signal killed it");
     }
     lab.enforcement("whether the process beside it ended")
         .covers([R056])
@@ -300,11 +276,7 @@ fn handled_signal_waits_for_the_thaw(lab: Lab) -> Outcome {
     let group = lab.group("group")?;
     let ready = Gate::new()?;
     let mut process: Process = group.spawn(|| {
-        let action = SigAction::new(
-            SigHandler::Handler(leave),
-            SaFlags::empty(),
-            SigSet::empty(),
-        );
+        let action = SigAction::new(SigHandler::Handler(leave), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler calls nothing but _exit.
         if unsafe { sigaction(Signal::SIGHUP, &action) }.is_ok() {
             ready.open();
@@ -339,11 +311,7 @@ fn handled_signal_waits_for_the_thaw(lab: Lab) -> Outcome {
 /// A process that is moved into a frozen group stops, and one that is moved out goes on.
 #[rstest]
 fn moving_in_stops_and_moving_out_resumes(lab: Lab) -> Outcome {
-    let (free, frozen, other) = (
-        lab.group("free")?,
-        lab.group("frozen")?,
-        lab.group("other")?,
-    );
+    let (free, frozen, other) = (lab.group("free")?, lab.group("frozen")?, lab.group("other")?);
     let process: Process = free.spawn(|| {
         loop {
             pause(Duration::from_millis(1));
@@ -358,11 +326,7 @@ fn moving_in_stops_and_moving_out_resumes(lab: Lab) -> Outcome {
         pause(QUIET);
         let before = cpu_time_of(&process)?;
         pause(QUIET);
-        let runs = if cpu_time_of(&process)? > before {
-            "runs"
-        } else {
-            "stands still"
-        };
+        let runs = if cpu_time_of(&process)? > before { "runs" } else { "stands still" };
         lab.enforcement(&format!("the process {what}"))
             .covers([R057])
             .file(FREEZE)
@@ -370,37 +334,22 @@ fn moving_in_stops_and_moving_out_resumes(lab: Lab) -> Outcome {
             .equals(state, reason);
         let events =
             [&free, &frozen, &other].map(|it| it.key(EVENTS, "frozen").map(|it| it.to_string()));
-        lab.interface(&format!(
-            "frozen in the free and the two frozen groups, the process {what}"
-        ))
-        .covers([R057])
-        .file(EVENTS)
-        .observed(events.into_iter().collect::<Result<Vec<_>, _>>()?.join(" "))
-        .equals(
-            "0 1 1",
-            "no process of a frozen group runs, and the free one is not frozen",
-        );
+        lab.interface(&format!("frozen in the free and the two frozen groups, the process {what}"))
+            .covers([R057])
+            .file(EVENTS)
+            .observed(events.into_iter().collect::<Result<Vec<_>, _>>()?.join(" "))
+            .equals("0 1 1", "no process of a frozen group runs, and the free one is not frozen");
         Ok(())
     };
 
-    moved(
-        "before it was moved",
-        &free,
-        "runs",
-        "its group is not frozen",
-    )?;
+    moved("before it was moved", &free, "runs", "its group is not frozen")?;
     moved(
         "moved in",
         &frozen,
         "stands still",
         "cgroup-v2.rst, cgroup.freeze: a process that is moved in stops",
     )?;
-    moved(
-        "moved to another frozen group",
-        &other,
-        "stands still",
-        "that is frozen, too",
-    )?;
+    moved("moved to another frozen group", &other, "stands still", "that is frozen, too")?;
     moved(
         "moved out",
         &free,
@@ -452,9 +401,7 @@ fn freeze_takes_0_and_1_alone(
 fn freezing_takes_its_time(lab: Lab, #[values(1, 16, 64)] processes: u64) -> Outcome {
     const ROUNDS: usize = 20;
     let group = lab.group("group")?;
-    let held: Vec<_> = (0..processes)
-        .map(|_| group.sleeper())
-        .collect::<Result<_, _>>()?;
+    let held: Vec<_> = (0..processes).map(|_| group.sleeper()).collect::<Result<_, _>>()?;
     pause(QUIET);
     let mut watch = Watch::new(&group, EVENTS, Mechanism::Poll)?;
     let mut change = |written: u64| -> Result<Option<Duration>, Stop> {
@@ -462,9 +409,7 @@ fn freezing_takes_its_time(lab: Lab, #[values(1, 16, 64)] processes: u64) -> Out
         pause(Duration::from_millis(20));
         let began = now();
         group.set(FREEZE, written)?;
-        Ok(watch
-            .until(&format!("frozen {written}"), PATIENCE)?
-            .map(|(wake, _)| wake.at - began))
+        Ok(watch.until(&format!("frozen {written}"), PATIENCE)?.map(|(wake, _)| wake.at - began))
     };
 
     let (mut freezing, mut thawing) = (Vec::new(), Vec::new());
@@ -478,10 +423,7 @@ fn freezing_takes_its_time(lab: Lab, #[values(1, 16, 64)] processes: u64) -> Out
             .file(EVENTS)
             .unit(Unit::Count)
             .observed(times.len())
-            .equals(
-                ROUNDS,
-                "cgroup-v2.rst, cgroup.freeze: a notification follows when it is done",
-            );
+            .equals(ROUNDS, "cgroup-v2.rst, cgroup.freeze: a notification follows when it is done");
         lab.latencies(&format!("from the write to the watcher: {what}"), times);
     }
     drop(held);
@@ -495,27 +437,18 @@ fn fork_bomb_freezes_as_a_whole(lab: Lab, #[values(8, 32)] limit: u64) -> Outcom
     group.set("pids.max", limit)?;
     let bomb = group.spawn(run_away)?;
     let used = || group.key("cpu.stat", "usage_usec");
-    let full = wait_until(PATIENCE, || {
-        group.number("pids.current").is_ok_and(|it| it == limit)
-    });
+    let full = wait_until(PATIENCE, || group.number("pids.current").is_ok_and(|it| it == limit));
     full.ok_or_else(|| {
-        Stop::Broken(format!(
-            "a fork bomb did not grow to {limit} processes in {PATIENCE:?}"
-        ))
+        Stop::Broken(format!("a fork bomb did not grow to {limit} processes in {PATIENCE:?}"))
     })?;
     group.set(FREEZE, 1)?;
-    let frozen = wait_until(PATIENCE, || {
-        group.key(EVENTS, "frozen").is_ok_and(|it| it == 1)
-    });
+    let frozen = wait_until(PATIENCE, || group.key(EVENTS, "frozen").is_ok_and(|it| it == 1));
 
     lab.enforcement("whether the bomb froze")
         .covers([R054])
         .file(EVENTS)
         .happened(frozen)
-        .equals(
-            "yes",
-            "a process that is born while its group freezes is frozen before it runs",
-        );
+        .equals("yes", "a process that is born while its group freezes is frozen before it runs");
     lab.latencies(
         "from the write to frozen, while the bomb forks",
         &frozen.into_iter().collect::<Vec<_>>(),
@@ -534,9 +467,7 @@ fn fork_bomb_freezes_as_a_whole(lab: Lab, #[values(8, 32)] limit: u64) -> Outcom
         .observed(yes(group.ids("cgroup.procs")? == members))
         .equals("yes", "no process of it forks or ends");
     group.set(FREEZE, 0)?;
-    let changed = wait_until(PATIENCE, || {
-        group.ids("cgroup.procs").is_ok_and(|it| it != members)
-    });
+    let changed = wait_until(PATIENCE, || group.ids("cgroup.procs").is_ok_and(|it| it != members));
     lab.hierarchy("whether the members change once it was thawed")
         .covers([R054])
         .file("cgroup.procs")
@@ -567,10 +498,7 @@ fn uninterruptible_sleep_holds_frozen_back(lab: Lab) -> Outcome {
         .file(EVENTS)
         .unit(Unit::Count)
         .observed(group.key(EVENTS, "frozen")?)
-        .equals(
-            0,
-            "cgroup-v2.rst, cgroup.freeze: frozen turns 1 when the action is complete",
-        );
+        .equals(0, "cgroup-v2.rst, cgroup.freeze: frozen turns 1 when the action is complete");
     stuck.release()?;
     let (count, last) = told(&mut watch)?;
     lab.notification("notifications once it was woken")
@@ -599,10 +527,7 @@ fn threaded_domain_waits_for_its_children(lab: Lab) -> Outcome {
     pause(QUIET);
 
     for (what, group) in [
-        (
-            "frozen in the child with a process that sleeps uninterruptibly",
-            &child,
-        ),
+        ("frozen in the child with a process that sleeps uninterruptibly", &child),
         ("frozen in its threaded domain", &domain),
     ] {
         lab.hierarchy(what)
@@ -635,11 +560,7 @@ fn parent_of_a_vforked_child_counts_as_frozen(
     #[values("group", "outside")] child_in: &str,
 ) -> Outcome {
     let (group, outside) = (lab.group("group")?, lab.group("outside")?);
-    let born_in = if child_in == "group" {
-        &group
-    } else {
-        &outside
-    };
+    let born_in = if child_in == "group" { &group } else { &outside };
     let parent: Process = group.spawn(|| {
         // SAFETY: the process has one thread, and without CLONE_VM the child has
         // its own memory.
@@ -706,11 +627,7 @@ impl Stuck {
             }
         })?;
         await_state(&sleeper, "D")?;
-        Ok(Self {
-            sleeper,
-            _holder: holder,
-            drain,
-        })
+        Ok(Self { sleeper, _holder: holder, drain })
     }
 
     /// Lets the holder send, so that it gives the lock up.
@@ -734,21 +651,15 @@ impl Stuck {
 
 fn await_state(process: &Process, state: &str) -> Outcome {
     let reached = wait_until(PATIENCE, || {
-        process
-            .status("State")
-            .is_ok_and(|it| it.is_some_and(|it| it.starts_with(state)))
+        process.status("State").is_ok_and(|it| it.is_some_and(|it| it.starts_with(state)))
     });
     reached.map(|_| ()).ok_or_else(|| {
-        Stop::Broken(format!(
-            "a process did not come to state {state} in {PATIENCE:?}"
-        ))
+        Stop::Broken(format!("a process did not come to state {state} in {PATIENCE:?}"))
     })
 }
 
 fn await_frozen(group: &Group) -> Outcome {
-    let frozen = wait_until(PATIENCE, || {
-        group.key(EVENTS, "frozen").is_ok_and(|it| it == 1)
-    });
+    let frozen = wait_until(PATIENCE, || group.key(EVENTS, "frozen").is_ok_and(|it| it == 1));
     frozen
         .map(|_| ())
         .ok_or_else(|| Stop::Broken(format!("a group did not freeze in {PATIENCE:?}")))
@@ -771,9 +682,7 @@ fn told(watch: &mut Watch) -> Result<(u32, String), Stop> {
 fn cpu_time_of<T>(process: &Process<T>) -> Result<Duration, Stop> {
     let clock: ClockId =
         clock_getcpuclockid(process.pid()).map_err(Stop::broken("find a process's clock"))?;
-    clock_gettime(clock)
-        .map(Duration::from)
-        .map_err(Stop::broken("read a process's clock"))
+    clock_gettime(clock).map(Duration::from).map_err(Stop::broken("read a process's clock"))
 }
 
 fn yes(it: bool) -> &'static str {

@@ -57,11 +57,8 @@ fn kill_ends_the_subtree_and_nothing_else(lab: Lab) -> Outcome {
             .observed(end)
             .equals(format!("{:?}", Exit::Signal(Signal::SIGKILL)), SUBTREE);
     }
-    let emptied = wait_until(PATIENCE, || {
-        middle
-            .key("cgroup.events", "populated")
-            .is_ok_and(|it| it == 0)
-    });
+    let emptied =
+        wait_until(PATIENCE, || middle.key("cgroup.events", "populated").is_ok_and(|it| it == 0));
     lab.enforcement("whether the group is empty then")
         .covers([R059])
         .file("cgroup.events")
@@ -80,10 +77,7 @@ fn kill_ends_the_subtree_and_nothing_else(lab: Lab) -> Outcome {
         .file(KILL)
         .unit(Unit::Count)
         .observed(later.finish()?)
-        .equals(
-            7,
-            "the kill is an act, not a state: cgroup_post_fork() compares kill_seq",
-        );
+        .equals(7, "the kill is an act, not a state: cgroup_post_fork() compares kill_seq");
     Ok(())
 }
 
@@ -100,20 +94,15 @@ fn kill_ends_a_fork_bomb(lab: Lab, #[values(8, 32)] limit: u64) -> Outcome {
     let (mut full, mut survivors) = (0, 0);
     for round in 0..ROUNDS {
         let _bombs = [left.spawn(run_away)?, right.spawn(run_away)?];
-        let filled = wait_until(PATIENCE, || {
-            top.number("pids.current").is_ok_and(|it| it == limit)
-        });
+        let filled =
+            wait_until(PATIENCE, || top.number("pids.current").is_ok_and(|it| it == limit));
         full += u64::from(filled.is_some());
         // Each round meets the bomb at another moment.
         pause(Duration::from_micros(700) * round);
         let mut watch = Watch::new(&top, "cgroup.events", Mechanism::Poll)?;
         let began = now();
         top.set(KILL, 1)?;
-        times.extend(
-            watch
-                .until("populated 0", PATIENCE)?
-                .map(|(wake, _)| wake.at - began),
-        );
+        times.extend(watch.until("populated 0", PATIENCE)?.map(|(wake, _)| wake.at - began));
         pause(Duration::from_millis(20));
         survivors += left.ids("cgroup.procs")?.len() + right.ids("cgroup.procs")?.len();
         if survivors > 0 {
@@ -131,23 +120,14 @@ fn kill_ends_a_fork_bomb(lab: Lab, #[values(8, 32)] limit: u64) -> Outcome {
         .file(KILL)
         .unit(Unit::Count)
         .observed(times.len())
-        .equals(
-            ROUNDS,
-            "cgroup-v2.rst, cgroup.kill: concurrent forks are dealt with",
-        );
+        .equals(ROUNDS, "cgroup-v2.rst, cgroup.kill: concurrent forks are dealt with");
     lab.enforcement("processes left 20 ms later, over all rounds")
         .covers([R059])
         .file("cgroup.procs")
         .unit(Unit::Processes)
         .observed(survivors)
-        .equals(
-            0,
-            "cgroup-v2.rst, cgroup.kill: concurrent forks are dealt with",
-        );
-    lab.latencies(
-        "from cgroup.kill to the watcher of populated 0: a fork bomb",
-        &times,
-    );
+        .equals(0, "cgroup-v2.rst, cgroup.kill: concurrent forks are dealt with");
+    lab.latencies("from cgroup.kill to the watcher of populated 0: a fork bomb", &times);
     Ok(())
 }
 
@@ -159,19 +139,13 @@ fn killing_takes_its_time(lab: Lab, #[values(1, 16, 64)] processes: u64) -> Outc
     let group = lab.group("group")?;
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
-        let held: Vec<_> = (0..processes)
-            .map(|_| group.sleeper())
-            .collect::<Result<_, _>>()?;
+        let held: Vec<_> = (0..processes).map(|_| group.sleeper()).collect::<Result<_, _>>()?;
         // Or the kernel would hold the notification back.
         pause(Duration::from_millis(20));
         let mut watch = Watch::new(&group, "cgroup.events", Mechanism::Poll)?;
         let began = now();
         group.set(KILL, 1)?;
-        times.extend(
-            watch
-                .until("populated 0", PATIENCE)?
-                .map(|(wake, _)| wake.at - began),
-        );
+        times.extend(watch.until("populated 0", PATIENCE)?.map(|(wake, _)| wake.at - began));
         drop(held);
     }
     lab.notification("rounds in which the group was told to be empty")
@@ -191,14 +165,10 @@ fn kill_ends_frozen_processes(lab: Lab) -> Outcome {
     let group = lab.group("group")?;
     let held = [group.sleeper()?, group.sleeper()?];
     group.set("cgroup.freeze", 1)?;
-    if wait_until(PATIENCE, || {
-        group.key("cgroup.events", "frozen").is_ok_and(|it| it == 1)
-    })
-    .is_none()
+    if wait_until(PATIENCE, || group.key("cgroup.events", "frozen").is_ok_and(|it| it == 1))
+        .is_none()
     {
-        return Err(Stop::Broken(format!(
-            "a group did not freeze in {PATIENCE:?}"
-        )));
+        return Err(Stop::Broken(format!("a group did not freeze in {PATIENCE:?}")));
     }
 
     group.set(KILL, 1)?;
@@ -218,9 +188,7 @@ fn kill_ends_frozen_processes(lab: Lab) -> Outcome {
             );
     }
     let settled = wait_until(PATIENCE, || {
-        group
-            .try_get("cgroup.events")
-            .is_ok_and(|it| it == "populated 0\nfrozen 1\n")
+        group.try_get("cgroup.events").is_ok_and(|it| it == "populated 0\nfrozen 1\n")
     });
     lab.interface("whether the group ends empty and frozen")
         .covers([R056, R059])
@@ -251,10 +219,7 @@ fn kill_takes_1_alone(
         .covers([R058])
         .file(KILL)
         .answered(&group.try_set(KILL, written))
-        .equals(
-            answer,
-            "cgroup_kill_write(): EINVAL for what is no number, ERANGE for any but 1",
-        );
+        .equals(answer, "cgroup_kill_write(): EINVAL for what is no number, ERANGE for any but 1");
     lab.enforcement("whether a process of the group ended")
         .covers([R058])
         .file(KILL)
@@ -284,10 +249,7 @@ fn kill_is_write_only(lab: Lab) -> Outcome {
         .covers([R058])
         .file(KILL)
         .answered(&group.try_get(KILL))
-        .equals(
-            "EINVAL",
-            "cgroup_seqfile_show(): the file has nothing to show",
-        );
+        .equals("EINVAL", "cgroup_seqfile_show(): the file has nothing to show");
     lab.enforcement("whether a process of the group ended")
         .covers([R058])
         .file(KILL)
@@ -303,10 +265,8 @@ fn threaded_group_cannot_be_killed(lab: Lab) -> Outcome {
     let domain = lab.group("domain")?;
     let threaded = domain.make("threaded")?;
     threaded.set("cgroup.type", "threaded")?;
-    let processes = [
-        ("the domain", domain.sleeper()?),
-        ("the threaded group", threaded.sleeper()?),
-    ];
+    let processes =
+        [("the domain", domain.sleeper()?), ("the threaded group", threaded.sleeper()?)];
 
     lab.interface("the answer to a kill of the threaded group")
         .covers([R060])

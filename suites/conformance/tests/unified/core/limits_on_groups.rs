@@ -12,9 +12,8 @@ const ROOM: &str = "the limit is not reached";
 fn descendants_stop_at_the_limit(lab: Lab, #[values(0, 1, 3, 17)] limit: usize) -> Outcome {
     let bounded = lab.group("bounded")?;
     bounded.set("cgroup.max.descendants", limit)?;
-    let made: Vec<_> = (0..limit)
-        .map(|it| bounded.make(&format!("below-{it}")))
-        .collect::<Result<_, _>>()?;
+    let made: Vec<_> =
+        (0..limit).map(|it| bounded.make(&format!("below-{it}"))).collect::<Result<_, _>>()?;
     let make = |what: &str, expected: &str, reason: &str| {
         // Removed again at once if the kernel made it.
         let answer = bounded.try_make("one-more").map(drop);
@@ -60,10 +59,7 @@ fn removed_group_makes_room_for_another(lab: Lab) -> Outcome {
         .covers([R049])
         .file("cgroup.max.descendants")
         .answered(&bounded.try_make("third").map(drop))
-        .equals(
-            "ok",
-            "a removed group is no descendant, even while it is dying",
-        );
+        .equals("ok", "a removed group is no descendant, even while it is dying");
     Ok(())
 }
 
@@ -78,25 +74,10 @@ fn descendants_are_counted_at_every_depth(lab: Lab) -> Outcome {
     let beside = lab.group("beside")?;
 
     for (what, group, expected, reason) in [
-        (
-            "the answer in the group with three below it",
-            &bounded,
-            "EAGAIN",
-            REFUSED,
-        ),
+        ("the answer in the group with three below it", &bounded, "EAGAIN", REFUSED),
         ("the answer in its child", &child, "EAGAIN", REFUSED),
-        (
-            "the answer in its grandchild",
-            &grandchild,
-            "EAGAIN",
-            REFUSED,
-        ),
-        (
-            "the answer in a group beside it",
-            &beside,
-            "ok",
-            "no ancestor of it has a limit",
-        ),
+        ("the answer in its grandchild", &grandchild, "EAGAIN", REFUSED),
+        ("the answer in a group beside it", &beside, "ok", "no ancestor of it has a limit"),
     ] {
         lab.enforcement(what)
             .covers([R049])
@@ -107,18 +88,8 @@ fn descendants_are_counted_at_every_depth(lab: Lab) -> Outcome {
     bounded.set("cgroup.max.descendants", 10)?;
     child.set("cgroup.max.descendants", 2)?;
     for (what, group, expected, reason) in [
-        (
-            "the answer in the child once the limit is its own",
-            &child,
-            "EAGAIN",
-            REFUSED,
-        ),
-        (
-            "the answer in the grandchild then",
-            &grandchild,
-            "EAGAIN",
-            REFUSED,
-        ),
+        ("the answer in the child once the limit is its own", &child, "EAGAIN", REFUSED),
+        ("the answer in the grandchild then", &grandchild, "EAGAIN", REFUSED),
         ("the answer beside the child then", &bounded, "ok", ROOM),
     ] {
         lab.enforcement(what)
@@ -150,10 +121,7 @@ fn limit_below_the_present_number_keeps_what_is_there(lab: Lab) -> Outcome {
         .covers([R049])
         .file("cgroup.max.descendants")
         .answered(&bounded.try_set("cgroup.max.descendants", 1))
-        .equals(
-            "ok",
-            "cgroup-v2.rst: the limit is looked at when a group is made",
-        );
+        .equals("ok", "cgroup-v2.rst: the limit is looked at when a group is made");
     lab.enforcement("groups below after the limit was set")
         .covers([R049])
         .file("cgroup.stat")
@@ -189,18 +157,9 @@ fn depth_stops_at_the_limit(lab: Lab, #[values(0, 1, 3, 8)] limit: usize) -> Out
             .equals(expected, reason);
     };
 
-    make(
-        "the answer one level below the limit",
-        deepest,
-        "EAGAIN",
-        REFUSED,
-    );
+    make("the answer one level below the limit", deepest, "EAGAIN", REFUSED);
     if let Some(above) = limit.checked_sub(1) {
-        let parent = if above == 0 {
-            &bounded
-        } else {
-            &chain[above - 1]
-        };
+        let parent = if above == 0 { &bounded } else { &chain[above - 1] };
         make(
             "the answer beside the deepest group",
             parent,
@@ -209,19 +168,9 @@ fn depth_stops_at_the_limit(lab: Lab, #[values(0, 1, 3, 8)] limit: usize) -> Out
         );
     }
     bounded.set("cgroup.max.depth", limit + 1)?;
-    make(
-        "the answer once the limit is one higher",
-        deepest,
-        "ok",
-        ROOM,
-    );
+    make("the answer once the limit is one higher", deepest, "ok", ROOM);
     bounded.set("cgroup.max.depth", limit)?;
-    make(
-        "the answer once the limit is back",
-        deepest,
-        "EAGAIN",
-        REFUSED,
-    );
+    make("the answer once the limit is back", deepest, "EAGAIN", REFUSED);
     bounded.set("cgroup.max.depth", "max")?;
     make("the answer without a limit", deepest, "ok", ROOM);
     Ok(())
@@ -243,27 +192,12 @@ fn depth_is_counted_from_each_ancestor(lab: Lab) -> Outcome {
     };
 
     top.set("cgroup.max.depth", 2)?;
-    make(
-        "the answer in the leaf, two levels below a limit of 2",
-        &leaf,
-        "EAGAIN",
-        REFUSED,
-    );
+    make("the answer in the leaf, two levels below a limit of 2", &leaf, "EAGAIN", REFUSED);
     make("the answer beside the leaf", &middle, "ok", ROOM);
     top.set("cgroup.max.depth", 3)?;
-    make(
-        "the answer in the leaf below a limit of 3",
-        &leaf,
-        "ok",
-        ROOM,
-    );
+    make("the answer in the leaf below a limit of 3", &leaf, "ok", ROOM);
     middle.set("cgroup.max.depth", 1)?;
-    make(
-        "the answer in the leaf with a limit of 1 in the middle",
-        &leaf,
-        "EAGAIN",
-        REFUSED,
-    );
+    make("the answer in the leaf with a limit of 1 in the middle", &leaf, "EAGAIN", REFUSED);
     make("the answer beside the leaf then", &middle, "ok", ROOM);
     leaf.set("cgroup.max.depth", "max")?;
     make(
@@ -286,10 +220,7 @@ fn limit_below_the_present_depth_keeps_what_is_there(lab: Lab) -> Outcome {
         .covers([R050])
         .file("cgroup.max.depth")
         .answered(&bounded.try_set("cgroup.max.depth", 1))
-        .equals(
-            "ok",
-            "cgroup-v2.rst: the limit is looked at when a group is made",
-        );
+        .equals("ok", "cgroup-v2.rst: the limit is looked at when a group is made");
     lab.enforcement("groups below after the limit was set")
         .covers([R050])
         .file("cgroup.stat")
@@ -343,9 +274,6 @@ fn limits_on_groups_accept_max_and_whole_numbers(
         .covers([R049, R050])
         .file(file)
         .observed(group.line(file)?)
-        .equals(
-            shown,
-            "INT_MAX stands for max, and a refused write changes nothing",
-        );
+        .equals(shown, "INT_MAX stands for max, and a refused write changes nothing");
     Ok(())
 }

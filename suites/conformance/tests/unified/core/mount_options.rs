@@ -33,11 +33,7 @@ fn options_change_from_the_initial_namespace_only(
         let options = lab.mount_options()?;
         lab.interface(what)
             .covers([R003])
-            .observed(if options.split(',').any(|it| it == option) {
-                "yes"
-            } else {
-                "no"
-            })
+            .observed(if options.split(',').any(|it| it == option) { "yes" } else { "no" })
             .equals(expected, reason);
         Ok(())
     };
@@ -46,11 +42,7 @@ fn options_change_from_the_initial_namespace_only(
         .answered(&lab.remount("cgauge")?)
         .equals("EINVAL", "a mount refuses what it does not know");
     let with = with_option(&lab, option, since)?;
-    shown(
-        "the option is shown after a remount with it",
-        "yes",
-        INITIAL,
-    )?;
+    shown("the option is shown after a remount with it", "yes", INITIAL)?;
     let answer = elsewhere(&lab, CloneFlags::CLONE_NEWCGROUP, "")?;
     lab.interface("the answer to a remount without it from another cgroup namespace")
         .covers([R003])
@@ -60,22 +52,14 @@ fn options_change_from_the_initial_namespace_only(
 
     drop(with);
     let _without = lab.remount("")?;
-    shown(
-        "the option is shown after a remount without any",
-        "no",
-        INITIAL,
-    )?;
+    shown("the option is shown after a remount without any", "no", INITIAL)?;
     let answer = elsewhere(&lab, CloneFlags::CLONE_NEWCGROUP, option)?;
     lab.interface("the answer to a remount with it from another cgroup namespace")
         .covers([R003])
         .returned(&answer)
         .equals("ok", IGNORED);
     shown("the option is shown after that remount", "no", IGNORED)?;
-    let answer = elsewhere(
-        &lab,
-        CloneFlags::CLONE_NEWCGROUP | CloneFlags::CLONE_NEWUSER,
-        option,
-    )?;
+    let answer = elsewhere(&lab, CloneFlags::CLONE_NEWCGROUP | CloneFlags::CLONE_NEWUSER, option)?;
     lab.interface("the answer to a remount with it from another user namespace")
         .covers([R003])
         .returned(&answer)
@@ -108,10 +92,7 @@ fn bug_7_memory_events_count_the_subtree_unless_local(
         .covers([R004])
         .file("memory.max")
         .observed(format!("{exit:?}"))
-        .equals(
-            "Signal(SIGKILL)",
-            "nothing can be reclaimed without swap: it is OOM-killed",
-        );
+        .equals("Signal(SIGKILL)", "nothing can be reclaimed without swap: it is OOM-killed");
     let groups = [
         (&inner, 1, "kills counted in the group of the victim"),
         (&middle, above, "kills counted in its parent"),
@@ -226,9 +207,8 @@ fn huge_pages_are_charged_at_use(lab: Lab, #[case] options: &str, #[case] page: 
         .at_most(2 * MIB - 1, "cgroup-v2.rst, Mounting: \"It is only charged to a cgroup when it is actually used\"; less than one page of the pool");
 
     let (mapped, done) = (Gate::new()?, Gate::new()?);
-    let steps: Vec<_> = (0..2)
-        .map(|_| Ok((Gate::new()?, Gate::new()?)))
-        .collect::<Result<_, Stop>>()?;
+    let steps: Vec<_> =
+        (0..2).map(|_| Ok((Gate::new()?, Gate::new()?))).collect::<Result<_, Stop>>()?;
     let user = group.spawn(|| {
         let memory = Mapping::new(2 * HUGE, libc::MAP_HUGETLB);
         mapped.open();
@@ -246,10 +226,7 @@ fn huge_pages_are_charged_at_use(lab: Lab, #[case] options: &str, #[case] page: 
         .file("memory.current")
         .unit(Unit::Bytes)
         .observed(before)
-        .at_most(
-            2 * MIB - 1,
-            "a reserved page is not used yet; less than one",
-        );
+        .at_most(2 * MIB - 1, "a reserved page is not used yet; less than one");
     for (touch, touched) in &steps {
         touch.open();
         touched.pass();
@@ -294,22 +271,14 @@ fn huge_page_above_the_limit_gives_sigbus(
     }
     let group = lab.group("group")?;
     for (limit, what, expected) in [
-        (
-            2 * MIB,
-            "the end of a process that uses a huge page with 2 MiB for all it has",
-            above,
-        ),
+        (2 * MIB, "the end of a process that uses a huge page with 2 MiB for all it has", above),
         (8 * MIB, "the end of such a process with 8 MiB", "Code(0)"),
     ] {
         group.set("memory.max", limit)?;
         let mut user = group.spawn(|| Mapping::new(HUGE, libc::MAP_HUGETLB).touch_one(0))?;
         // A fault that is tried for ever spins: a millisecond of work gets a tenth of a second.
         let ended = user.ended_within(Duration::from_millis(100))?;
-        let end = if ended {
-            format!("{:?}", user.wait()?)
-        } else {
-            "none within 100 ms".into()
-        };
+        let end = if ended { format!("{:?}", user.wait()?) } else { "none within 100 ms".into() };
         lab.enforcement(what)
             .covers([R007])
             .file("memory.max")
@@ -428,17 +397,12 @@ fn with_option(lab: &Lab, option: &str, since: &str) -> Result<Remounted, Stop> 
     if answer.as_ref().is_err_and(|it| it.errno == Errno::EINVAL)
         && !known.lines().any(|it| it == option)
     {
-        return Err(lab.skip(&format!(
-            "this kernel has no mount option {option} ({since})"
-        )));
+        return Err(lab.skip(&format!("this kernel has no mount option {option} ({since})")));
     }
     answer.map_err(|it: Refusal| {
         lab.interface("the answer to a remount with an option that the kernel lists as a feature")
             .answered::<()>(&Err(it.clone()))
-            .equals(
-                "ok",
-                "/sys/kernel/cgroup/features lists the options that a mount takes",
-            );
+            .equals("ok", "/sys/kernel/cgroup/features lists the options that a mount takes");
         Stop::Refused(it)
     })
 }
@@ -449,23 +413,11 @@ fn elsewhere(lab: &Lab, namespaces: CloneFlags, options: &str) -> Result<Result<
     let remount = || -> Result<(), Errno> {
         unshare(namespaces | CloneFlags::CLONE_NEWNS)?;
         let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(
-            None::<&str>,
-            &point,
-            None::<&str>,
-            MsFlags::MS_REMOUNT | quiet,
-            Some(options),
-        )
+        mount(None::<&str>, &point, None::<&str>, MsFlags::MS_REMOUNT | quiet, Some(options))
     };
     let home = lab.group("elsewhere")?;
-    let errno = home
-        .spawn(|| remount().err().map_or(0, |it| it as i32))?
-        .finish()?;
-    Ok(if errno == 0 {
-        Ok(())
-    } else {
-        Err(Errno::from_raw(errno))
-    })
+    let errno = home.spawn(|| remount().err().map_or(0, |it| it as i32))?.finish()?;
+    Ok(if errno == 0 { Ok(()) } else { Err(Errno::from_raw(errno)) })
 }
 
 /// Anonymous memory of the calling process.
@@ -486,17 +438,12 @@ impl Mapping {
         // The test is about single pages; a hugetlb mapping refuses the advice.
         // SAFETY: the mapping is ours.
         unsafe { libc::madvise(start, length, libc::MADV_NOHUGEPAGE) };
-        Self {
-            start: start.cast(),
-            length,
-        }
+        Self { start: start.cast(), length }
     }
 
     /// Writes a byte into every page of `size`.
     fn touch(&self, size: usize) {
-        (0..self.length)
-            .step_by(size)
-            .for_each(|at| self.touch_one(at));
+        (0..self.length).step_by(size).for_each(|at| self.touch_one(at));
     }
 
     fn touch_one(&self, at: usize) {
@@ -549,9 +496,7 @@ impl HugePool {
 
     fn size(&self) -> Result<u64, Stop> {
         let text = std::fs::read_to_string(Self::FILE)?;
-        text.trim()
-            .parse()
-            .map_err(|_| Stop::Broken(format!("{} holds {text:?}", Self::FILE)))
+        text.trim().parse().map_err(|_| Stop::Broken(format!("{} holds {text:?}", Self::FILE)))
     }
 }
 

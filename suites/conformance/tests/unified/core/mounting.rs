@@ -34,35 +34,20 @@ fn statfs_gives_the_magic_number(lab: Lab) -> Outcome {
     let legacy = mounted("legacy", "cgroup", "none,name=cgauge")?;
     let further = mounted("further", "cgroup2", "")?;
     for (path, what, expected) in [
-        (
-            lab.mount_point().as_path(),
-            "the magic number of the hierarchy's root",
-            UNIFIED,
-        ),
+        (lab.mount_point().as_path(), "the magic number of the hierarchy's root", UNIFIED),
         (group.dir().path(), "the magic number of a group", UNIFIED),
         (
             &group.dir().path().join("cgroup.procs"),
             "the magic number of an interface file",
             UNIFIED,
         ),
-        (
-            further.path(),
-            "the magic number of a further mount",
-            UNIFIED,
-        ),
-        (
-            legacy.path(),
-            "the magic number of a legacy hierarchy",
-            LEGACY,
-        ),
+        (further.path(), "the magic number of a further mount", UNIFIED),
+        (legacy.path(), "the magic number of a legacy hierarchy", LEGACY),
     ] {
         lab.interface(what)
             .covers([R001])
             .observed(magic(path)?)
-            .equals(
-                expected,
-                "cgroup-v2.rst, Mounting: 0x63677270, which no legacy hierarchy has",
-            );
+            .equals(expected, "cgroup-v2.rst, Mounting: 0x63677270, which no legacy hierarchy has");
     }
     Ok(())
 }
@@ -84,23 +69,18 @@ fn root_lists_the_controllers_that_are_free(
         .equals(free_controllers(&before)?, FREE);
     hierarchy.withdraw(controller)?;
     let Some(legacy) = legacy_mount("legacy", controller) else {
-        return Err(lab.skip(&format!(
-            "this kernel has no legacy form of the {controller} controller"
-        )));
+        return Err(
+            lab.skip(&format!("this kernel has no legacy form of the {controller} controller"))
+        );
     };
-    let others: Vec<_> = before
-        .split_ascii_whitespace()
-        .filter(|it| *it != controller)
-        .collect();
+    let others: Vec<_> = before.split_ascii_whitespace().filter(|it| *it != controller).collect();
     lab.interface("controllers of the root while a legacy hierarchy has one")
         .covers([R002])
         .file("cgroup.controllers")
         .observed(sorted(&root.get("cgroup.controllers")?))
         .equals(sorted(&others.join(" ")), "cgroup-v2.rst, Mounting: controllers \"not bound to a v1 hierarchy are automatically bound to the v2 hierarchy\", and this one is bound");
     drop(legacy);
-    wait_until(PATIENCE, || {
-        root.get("cgroup.controllers").is_ok_and(|it| it == before)
-    });
+    wait_until(PATIENCE, || root.get("cgroup.controllers").is_ok_and(|it| it == before));
     lab.interface("controllers of the root after the legacy hierarchy's end")
         .covers([R002])
         .file("cgroup.controllers")
@@ -116,11 +96,7 @@ fn root_lists_the_controllers_that_are_free(
 #[rstest]
 fn unified_process_is_in_exactly_one_group(lab: Lab) -> Outcome {
     let hierarchy = lab.whole_hierarchy()?;
-    let groups = [
-        lab.group("first")?,
-        lab.group("second")?,
-        lab.group("third")?,
-    ];
+    let groups = [lab.group("first")?, lab.group("second")?, lab.group("third")?];
     let process = groups[0].sleeper()?;
     for to in &groups {
         to.admit(process.pid())?;
@@ -155,22 +131,18 @@ fn legacy_hierarchies_place_a_process_apart(lab: Lab) -> Outcome {
     let hierarchy = lab.whole_hierarchy()?;
     hierarchy.withdraw("pids")?;
     let group = lab.group("group")?;
-    let (Some(_freezer), Some(pids)) = (
-        legacy_mount("freezer", "freezer"),
-        legacy_mount("pids", "pids"),
-    ) else {
+    let (Some(_freezer), Some(pids)) =
+        (legacy_mount("freezer", "freezer"), legacy_mount("pids", "pids"))
+    else {
         return Err(lab.skip("this kernel has no legacy freezer and pids controllers"));
     };
     let named = mounted("named", "cgroup", "none,name=cgauge")?;
     let process = group.sleeper()?;
     let check = |what: &str, expected: &str| -> Outcome {
-        lab.hierarchy(what)
-            .covers([S01])
-            .observed(memberships(&process)?)
-            .equals(
-                expected,
-                "one line for each hierarchy, ID:CONTROLLERS:PATH, and 0::PATH; ids left out here",
-            );
+        lab.hierarchy(what).covers([S01]).observed(memberships(&process)?).equals(
+            expected,
+            "one line for each hierarchy, ID:CONTROLLERS:PATH, and 0::PATH; ids left out here",
+        );
         Ok(())
     };
     check(
@@ -178,28 +150,19 @@ fn legacy_hierarchies_place_a_process_apart(lab: Lab) -> Outcome {
         "0::/case/group freezer:/ name=cgauge:/ pids:/",
     )?;
     let in_pids = LegacyGroup::new(&pids, "one")?;
-    in_pids
-        .dir
-        .write("cgroup.procs", &process.pid().to_string())
-        .map_err(broken)?;
+    in_pids.dir.write("cgroup.procs", &process.pid().to_string()).map_err(broken)?;
     check(
         "after a move in the pids hierarchy",
         "0::/case/group freezer:/ name=cgauge:/ pids:/one",
     )?;
     let in_named = LegacyGroup::new(&named, "two")?;
-    in_named
-        .dir
-        .write("cgroup.procs", &process.pid().to_string())
-        .map_err(broken)?;
+    in_named.dir.write("cgroup.procs", &process.pid().to_string()).map_err(broken)?;
     check(
         "after a move in the named hierarchy",
         "0::/case/group freezer:/ name=cgauge:/two pids:/one",
     )?;
     hierarchy.root().admit(process.pid())?;
-    check(
-        "after a move in the unified one",
-        "0::/ freezer:/ name=cgauge:/two pids:/one",
-    )?;
+    check("after a move in the unified one", "0::/ freezer:/ name=cgauge:/two pids:/one")?;
     process.end()
 }
 
@@ -211,9 +174,7 @@ fn hybrid_leaves_the_unified_tree_empty_handed(lab: Lab) -> Outcome {
     hierarchy.withdraw(&root.line("cgroup.controllers")?)?;
     let names: Vec<_> = proc_cgroups()?.into_iter().map(|it| it.name).collect();
     let legacy: Vec<_> = names.iter().filter_map(|it| legacy_mount(it, it)).collect();
-    let bound = names
-        .iter()
-        .filter(|it| legacy.iter().any(|mount| mount.path().ends_with(it)));
+    let bound = names.iter().filter(|it| legacy.iter().any(|mount| mount.path().ends_with(it)));
 
     let left = root.get("cgroup.controllers")?;
     lab.hierarchy("controllers left to the unified hierarchy")
@@ -232,10 +193,7 @@ fn hybrid_leaves_the_unified_tree_empty_handed(lab: Lab) -> Outcome {
     lab.hierarchy("the lines of a process of the unified tree")
         .covers([S01])
         .observed(memberships(&process)?)
-        .equals(
-            expected.join(" "),
-            "one line for each controller's hierarchy, and 0::PATH",
-        );
+        .equals(expected.join(" "), "one line for each controller's hierarchy, and 0::PATH");
     process.end()
 }
 
@@ -267,10 +225,7 @@ fn any_mount_shows_the_root(lab: Lab) -> Outcome {
         .covers([S03])
         .file("cgroup.subtree_control")
         .observed(read("cgroup.subtree_control")?)
-        .equals(
-            "pids\n",
-            "cgroup-v2.rst, Mounting: \"cgroup v2 has only single hierarchy\"",
-        );
+        .equals("pids\n", "cgroup-v2.rst, Mounting: \"cgroup v2 has only single hierarchy\"");
 
     let live = hierarchy.root().sleeper()?;
     let zombie = hierarchy.root().sleeper()?;
@@ -278,10 +233,7 @@ fn any_mount_shows_the_root(lab: Lab) -> Outcome {
     if !zombie.ended_within(PATIENCE)? {
         return Err(Stop::Broken("a killed process did not end".into()));
     }
-    let listed: Vec<i32> = read("cgroup.procs")?
-        .lines()
-        .filter_map(|it| it.parse().ok())
-        .collect();
+    let listed: Vec<i32> = read("cgroup.procs")?.lines().filter_map(|it| it.parse().ok()).collect();
     for (process, what, expected) in [
         (&live, "a live process of the root is listed", "yes"),
         (&zombie, "a zombie of the root is listed", "no"),
@@ -292,10 +244,7 @@ fn any_mount_shows_the_root(lab: Lab) -> Outcome {
             .observed(yes(listed.contains(&process.pid().as_raw())))
             .equals(expected, EVERY_PROCESS);
     }
-    let missing = live_processes_of_the_root()?
-        .iter()
-        .filter(|it| !listed.contains(it))
-        .count();
+    let missing = live_processes_of_the_root()?.iter().filter(|it| !listed.contains(it)).count();
     lab.hierarchy("live processes and kernel threads of the root that are not listed")
         .covers([S03])
         .file("cgroup.procs")
@@ -367,11 +316,7 @@ fn proc_cgroups() -> Result<Vec<Controller>, Stop> {
             enabled: enabled == "1",
         })
     };
-    Ok(table
-        .lines()
-        .filter(|it| !it.starts_with('#'))
-        .filter_map(controller)
-        .collect())
+    Ok(table.lines().filter(|it| !it.starts_with('#')).filter_map(controller).collect())
 }
 
 /// What a root that lists `listed` has to list: what is enabled, capable, and in
@@ -385,11 +330,7 @@ fn free_controllers(listed: &str) -> Result<String, Stop> {
         Some(known) => known.enabled && known.hierarchy == 0,
         None => listed.split_ascii_whitespace().any(|it| it == *new),
     };
-    let free: Vec<_> = CAPABLE
-        .iter()
-        .filter(is_free)
-        .map(|(new, _)| *new)
-        .collect();
+    let free: Vec<_> = CAPABLE.iter().filter(is_free).map(|(new, _)| *new).collect();
     Ok(sorted(&free.join(" ")))
 }
 
@@ -433,9 +374,7 @@ struct LegacyGroup<'a> {
 
 impl<'a> LegacyGroup<'a> {
     fn new(hierarchy: &'a Mount, name: &str) -> Result<Self, Stop> {
-        let dir = Dir::open(hierarchy.path())
-            .and_then(|it| it.make(name))
-            .map_err(broken)?;
+        let dir = Dir::open(hierarchy.path()).and_then(|it| it.make(name)).map_err(broken)?;
         Ok(Self { hierarchy, dir })
     }
 }

@@ -24,12 +24,7 @@ fn path_is_relative_to_the_root_of_the_reader(lab: Lab) -> Outcome {
     let reader = outer.spawn(|| {
         let before = path_of("self");
         let unshared = unshare(CloneFlags::CLONE_NEWCGROUP);
-        let seen = (
-            before,
-            path_of("self"),
-            path_of(&below.pid().to_string()),
-            unshared.is_ok(),
-        );
+        let seen = (before, path_of("self"), path_of(&below.pid().to_string()), unshared.is_ok());
         ready.open();
         done.pass();
         seen
@@ -39,27 +34,13 @@ fn path_is_relative_to_the_root_of_the_reader(lab: Lab) -> Outcome {
     done.open();
     let (before, own, of_other, unshared) = reader.finish()?;
     if !unshared {
-        return Err(Stop::Broken(
-            "root may not unshare the cgroup namespace".to_owned(),
-        ));
+        return Err(Stop::Broken("root may not unshare the cgroup namespace".to_owned()));
     }
     for (what, observed, expected) in [
-        (
-            "its own path before it has a namespace",
-            before,
-            format!("{base}/outer"),
-        ),
-        (
-            "its own path at the root of its namespace",
-            own,
-            "/".to_owned(),
-        ),
+        ("its own path before it has a namespace", before, format!("{base}/outer")),
+        ("its own path at the root of its namespace", own, "/".to_owned()),
         ("the path of a process below", of_other, "/inner".to_owned()),
-        (
-            "its path as one outside the namespace reads it",
-            from_outside,
-            format!("{base}/outer"),
-        ),
+        ("its path as one outside the namespace reads it", from_outside, format!("{base}/outer")),
     ] {
         lab.hierarchy(what)
             .covers([R154])
@@ -126,21 +107,9 @@ fn root_of_a_namespace_stays_when_its_maker_moves(lab: Lab) -> Outcome {
     moved.open();
     let ((outside, of_other), back) = maker.finish()?;
     for (what, observed, expected) in [
-        (
-            "its own path once it has moved out of the root",
-            outside,
-            "/../elsewhere",
-        ),
-        (
-            "the path of a process that stayed below the root",
-            of_other,
-            "/below",
-        ),
-        (
-            "its own path once it has moved below the root",
-            back,
-            "/below",
-        ),
+        ("its own path once it has moved out of the root", outside, "/../elsewhere"),
+        ("the path of a process that stayed below the root", of_other, "/below"),
+        ("its own path once it has moved below the root", back, "/below"),
     ] {
         lab.hierarchy(what)
             .covers([R156])
@@ -199,12 +168,7 @@ fn entering_a_namespace_takes_both_rights_and_moves_nobody(
         };
         let before = path_of("self");
         let answer = setns(namespace.as_fd(), CloneFlags::CLONE_NEWCGROUP);
-        let seen = (
-            text(prepared),
-            text(answer),
-            before == path_of("self"),
-            path_of("self"),
-        );
+        let seen = (text(prepared), text(answer), before == path_of("self"), path_of("self"));
         entered.open();
         looked.pass();
         seen
@@ -215,9 +179,7 @@ fn entering_a_namespace_takes_both_rights_and_moves_nobody(
     hold.open();
     let (prepared, answer, sees_the_same, sees) = enterer.finish()?;
     if (prepared.as_str(), maker.finish()?.as_str()) != ("ok", "ok") {
-        return Err(Stop::Broken(
-            "a process could not be given its rights".to_owned(),
-        ));
+        return Err(Stop::Broken("a process could not be given its rights".to_owned()));
     }
 
     lab.delegation(&format!("the answer to setns with {rights:?} of the rights"))
@@ -236,10 +198,7 @@ fn entering_a_namespace_takes_both_rights_and_moves_nobody(
             .covers([R155, R157])
             .file("/proc/PID/cgroup")
             .observed(sees)
-            .equals(
-                "/../ours",
-                "it is beside the root of the namespace that it has entered",
-            );
+            .equals("/../ours", "it is beside the root of the namespace that it has entered");
     } else {
         lab.hierarchy("whether it sees its own path as before")
             .covers([R157])
@@ -270,10 +229,7 @@ fn making_a_namespace_takes_rights(lab: Lab) -> Outcome {
         .covers([R157])
         .unit(Unit::Errno)
         .observed(answers.1)
-        .equals(
-            "ok",
-            "in the user namespace that it makes it has every capability",
-        );
+        .equals("ok", "in the user namespace that it makes it has every capability");
     Ok(())
 }
 
@@ -290,10 +246,7 @@ fn mount_from_inside_shows_the_root_of_the_namespace(lab: Lab) -> Outcome {
         let mounted = apart.map_err(|errno| errno.to_string()).and_then(|()| {
             Mount::new("from-inside", "cgroup2", "").map_err(|refusal| refusal.errno.to_string())
         });
-        let seen = mounted
-            .as_ref()
-            .map_err(String::clone)
-            .and_then(|mount| look(mount.path()));
+        let seen = mounted.as_ref().map_err(String::clone).and_then(|mount| look(mount.path()));
         ready.open();
         looked.pass();
         seen
@@ -315,11 +268,7 @@ fn mount_from_inside_shows_the_root_of_the_namespace(lab: Lab) -> Outcome {
         .observed(if seen_inode == inode { "yes" } else { "no" })
         .equals("yes", "one group has one inode, through whichever mount");
     for (what, observed, expected) in [
-        (
-            "the root of the mount as mountinfo shows it inside",
-            from_inside,
-            "/".to_owned(),
-        ),
+        ("the root of the mount as mountinfo shows it inside", from_inside, "/".to_owned()),
         (
             "the root of the mount as mountinfo shows it outside",
             from_outside,
@@ -342,10 +291,7 @@ fn mount_from_inside_shows_the_root_of_the_namespace(lab: Lab) -> Outcome {
         } else {
             "no"
         })
-        .equals(
-            "yes",
-            "it was made in the first namespace, whose root that is",
-        );
+        .equals("yes", "it was made in the first namespace, whose root that is");
     Ok(())
 }
 
@@ -357,11 +303,8 @@ fn first_process_inside_is_1_in_the_root(lab: Lab) -> Outcome {
     let maker = group.spawn(|| {
         unshare(CloneFlags::CLONE_NEWCGROUP | CloneFlags::CLONE_NEWPID).ok()?;
         let first = group.spawn(|| {
-            let seen = (
-                nix::unistd::getpid().as_raw(),
-                path_of("self"),
-                group.ids("cgroup.procs").ok(),
-            );
+            let seen =
+                (nix::unistd::getpid().as_raw(), path_of("self"), group.ids("cgroup.procs").ok());
             ready.open();
             looked.pass();
             seen
@@ -370,20 +313,12 @@ fn first_process_inside_is_1_in_the_root(lab: Lab) -> Outcome {
         first.finish().ok()
     })?;
     ready.pass();
-    let outside: Vec<_> = group
-        .ids("cgroup.procs")?
-        .into_iter()
-        .filter(|it| *it != maker.pid().as_raw())
-        .collect();
-    let nspid = outside
-        .first()
-        .and_then(|pid| status_of(*pid, "NSpid"))
-        .unwrap_or_default();
+    let outside: Vec<_> =
+        group.ids("cgroup.procs")?.into_iter().filter(|it| *it != maker.pid().as_raw()).collect();
+    let nspid = outside.first().and_then(|pid| status_of(*pid, "NSpid")).unwrap_or_default();
     looked.open();
     let Some((own, path, listed)) = maker.finish()? else {
-        return Err(Stop::Broken(
-            "root may not unshare the cgroup and PID namespaces".to_owned(),
-        ));
+        return Err(Stop::Broken("root may not unshare the cgroup and PID namespaces".to_owned()));
     };
 
     lab.hierarchy("the process id that the first process has inside")
@@ -401,18 +336,11 @@ fn first_process_inside_is_1_in_the_root(lab: Lab) -> Outcome {
         .file("cgroup.procs")
         .observed(format!("{:?}", listed.unwrap_or_default()))
         .equals("[0, 1]", "kernel/cgroup/cgroup.c, cgroup_procs_show, writes an id as the reader's PID namespace has it, and 0 for a process that it has not");
-    let ids: Vec<i32> = nspid
-        .split_ascii_whitespace()
-        .filter_map(|it| it.parse().ok())
-        .collect();
+    let ids: Vec<i32> = nspid.split_ascii_whitespace().filter_map(|it| it.parse().ok()).collect();
     lab.hierarchy("whether NSpid shows the id outside and then 1")
         .covers([S28])
         .file("/proc/PID/status")
-        .observed(if outside.len() == 1 && ids == [outside[0], 1] {
-            "yes"
-        } else {
-            "no"
-        })
+        .observed(if outside.len() == 1 && ids == [outside[0], 1] { "yes" } else { "no" })
         .equals(
             "yes",
             "proc(5), NSpid: the id in each PID namespace, from the reader's to the innermost",
@@ -423,10 +351,7 @@ fn first_process_inside_is_1_in_the_root(lab: Lab) -> Outcome {
 /// The path in the unified hierarchy that `/proc/PID/cgroup` shows to the caller.
 fn path_of(pid: &str) -> String {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    text.lines()
-        .find_map(|line| line.strip_prefix("0::"))
-        .unwrap_or_default()
-        .to_owned()
+    text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default().to_owned()
 }
 
 /// The path of the case's root: its own process is in `self` below.
@@ -440,14 +365,8 @@ fn own_base() -> Result<String, Stop> {
 
 fn status_of(pid: i32, field: &str) -> Option<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    text.lines().find_map(|line| {
-        Some(
-            line.strip_prefix(field)?
-                .strip_prefix(':')?
-                .trim()
-                .to_owned(),
-        )
-    })
+    text.lines()
+        .find_map(|line| Some(line.strip_prefix(field)?.strip_prefix(':')?.trim().to_owned()))
 }
 
 fn text(answer: Result<(), Errno>) -> String {
@@ -474,9 +393,7 @@ fn look(path: &Path) -> Result<(Vec<String>, u64, Option<String>), String> {
 /// The fourth field of the line of `mountinfo` whose mount point ends in `name`.
 fn mounted_root(pid: &str, name: &str) -> Option<String> {
     let table = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
-    let fields = table
-        .lines()
-        .map(|line| line.split(' ').collect::<Vec<_>>());
+    let fields = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     fields
         .into_iter()
         .find(|it| it.get(4).is_some_and(|it| it.ends_with(name)))

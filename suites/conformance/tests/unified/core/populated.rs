@@ -29,11 +29,7 @@ fn populated_flips_at_the_last_exit(lab: Lab) -> Outcome {
             .observed(shown())
             .equals(expected, reason);
     };
-    states(
-        "populated of A, B, C and D without a process",
-        "0 0 0 0",
-        EMPTY,
-    );
+    states("populated of A, B, C and D without a process", "0 0 0 0", EMPTY);
     let mut of_a: Vec<_> = (0..4).map(|_| a.sleeper()).collect::<Result<_, _>>()?;
     states(
         "populated with four processes in A",
@@ -80,10 +76,7 @@ fn populated_follows_a_process_that_moves(lab: Lab) -> Outcome {
         .covers([R029])
         .file("cgroup.events")
         .observed(populated(groups)?)
-        .equals(
-            "1 1 0",
-            "one group has the process, and the one above has that group",
-        );
+        .equals("1 1 0", "one group has the process, and the one above has that group");
     to.admit(process.pid())?;
     lab.hierarchy("populated above, where the process was, and where it is")
         .covers([R029])
@@ -102,12 +95,7 @@ fn every_ancestor_tells_of_each_change(
     let outer = lab.group("outer")?;
     let middle = outer.make("middle")?;
     let (inner, beside) = (middle.make("inner")?, middle.make("beside")?);
-    let watched = [
-        (&outer, "outer"),
-        (&middle, "middle"),
-        (&inner, "inner"),
-        (&beside, "beside"),
-    ];
+    let watched = [(&outer, "outer"), (&middle, "middle"), (&inner, "inner"), (&beside, "beside")];
     let mut watches: Vec<_> = watched
         .iter()
         .map(|(group, name)| Ok((Watch::new(group, "cgroup.events", mechanism)?, *name)))
@@ -137,10 +125,7 @@ fn every_ancestor_tells_of_each_change(
     let lower = inner.sleeper()?;
     told("a birth in the inner group below it", ["", ON, ON, ""])?;
     beside.admit(lower.pid())?;
-    told(
-        "a move from the inner group to the one beside it",
-        ["", "", OFF, ON],
-    )?;
+    told("a move from the inner group to the one beside it", ["", "", OFF, ON])?;
     lower.end()?;
     told("the last exit beside", ["", OFF, "", OFF])?;
     upper.end()?;
@@ -175,10 +160,7 @@ fn last_exit_is_told_at_once(
         .unit(Unit::Events)
         .observed(latencies.len())
         .equals(SAMPLES, "one notification for each last exit");
-    lab.latencies(
-        "from the last exit to populated 0, after a quiet time",
-        &latencies,
-    );
+    lab.latencies("from the last exit to populated 0, after a quiet time", &latencies);
     let tick = tick()?;
     lab.notification("the longest time from the last exit to its notification")
         .covers([R031])
@@ -268,16 +250,9 @@ fn bug_13_populated_lags_behind_waitpid(lab: Lab) -> Outcome {
     let two_ticks = nanoseconds(tick()? * 2);
     for (times, what) in [
         (&emptied, "the longest time from waitpid to populated 0"),
-        (
-            &removed,
-            "the longest time from waitpid to a successful rmdir",
-        ),
+        (&removed, "the longest time from waitpid to a successful rmdir"),
     ] {
-        let longest = if times.len() == SAMPLES {
-            times.iter().copied().max()
-        } else {
-            None
-        };
+        let longest = if times.len() == SAMPLES { times.iter().copied().max() } else { None };
         lab.notification(what)
             .covers([R029, R031])
             .file("cgroup.events")
@@ -296,10 +271,8 @@ const EMPTY: &str =
 
 /// `populated` of each of the groups.
 fn populated<const N: usize>(groups: [&Group; N]) -> Result<String, Stop> {
-    let states: Result<Vec<_>, Stop> = groups
-        .iter()
-        .map(|it| Ok(it.key("cgroup.events", "populated")?.to_string()))
-        .collect();
+    let states: Result<Vec<_>, Stop> =
+        groups.iter().map(|it| Ok(it.key("cgroup.events", "populated")?.to_string())).collect();
     Ok(states?.join(" "))
 }
 
@@ -327,16 +300,12 @@ fn notifications(watch: &mut Watch) -> Result<String, Stop> {
 fn tick() -> Result<Duration, Stop> {
     // The coarse clocks move with the tick.
     let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE);
-    resolution
-        .map(Duration::from)
-        .map_err(Stop::broken("ask for the length of a tick"))
+    resolution.map(Duration::from).map_err(Stop::broken("ask for the length of a tick"))
 }
 
 /// The kernel's `DIV_ROUND_UP(HZ, 100)`.
 fn least_ticks_apart(tick: Duration) -> u32 {
-    let ticks = Duration::from_millis(10)
-        .as_nanos()
-        .div_ceil(tick.as_nanos().max(1));
+    let ticks = Duration::from_millis(10).as_nanos().div_ceil(tick.as_nanos().max(1));
     u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 

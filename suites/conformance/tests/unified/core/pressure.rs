@@ -49,14 +49,12 @@ fn pressure_is_switched_off_for_one_group_alone(lab: Lab, #[case] switches: [u64
             .observed(group.get(SWITCH)?)
             .equals("1\n", "cgroup-v2.rst, cgroup.pressure: the default");
         before[nth] = total(group, CPU, "some")?;
-        lab.accounting(&format!(
-            "stall in {role} while two processes of the leaf compete"
-        ))
-        .covers([R061])
-        .file(CPU)
-        .unit(Unit::Microseconds)
-        .observed(before[nth])
-        .at_least(STALL, ONE_WAITS);
+        lab.accounting(&format!("stall in {role} while two processes of the leaf compete"))
+            .covers([R061])
+            .file(CPU)
+            .unit(Unit::Microseconds)
+            .observed(before[nth])
+            .at_least(STALL, ONE_WAITS);
     }
     for ((_, group), switch) in groups.into_iter().zip(switches) {
         group.set(SWITCH, switch)?;
@@ -129,10 +127,7 @@ fn switch_is_not_inherited_by_a_new_group(lab: Lab) -> Outcome {
         .covers([R061])
         .file(SWITCH)
         .observed(child.get(SWITCH)?)
-        .equals(
-            "1\n",
-            "cgroup-v2.rst, cgroup.pressure: it is not hierarchical",
-        );
+        .equals("1\n", "cgroup-v2.rst, cgroup.pressure: it is not hierarchical");
     lab.interface("the answer to reading its pressure")
         .covers([R061])
         .file(CPU)
@@ -193,36 +188,11 @@ fn irq_pressure_grows_with_interrupts(lab: Lab) -> Outcome {
     let (quiet, none) = work(&spared, None)?;
     let (loaded, expiries) = work(&hit, Some(Duration::from_micros(100)))?;
     let (lighter, fewer) = work(&hit, Some(Duration::from_micros(400)))?;
-    lab.value(
-        "timer expiries at one in 100 us",
-        Unit::Events,
-        expiries,
-        Neither,
-    );
-    lab.value(
-        "timer expiries at one in 400 us",
-        Unit::Events,
-        fewer,
-        Neither,
-    );
-    lab.value(
-        "interrupt stall at one in 100 us",
-        Unit::Microseconds,
-        loaded,
-        Neither,
-    );
-    lab.value(
-        "interrupt stall at one in 400 us",
-        Unit::Microseconds,
-        lighter,
-        Neither,
-    );
-    lab.value(
-        "interrupt stall with the tick alone",
-        Unit::Microseconds,
-        quiet,
-        Neither,
-    );
+    lab.value("timer expiries at one in 100 us", Unit::Events, expiries, Neither);
+    lab.value("timer expiries at one in 400 us", Unit::Events, fewer, Neither);
+    lab.value("interrupt stall at one in 100 us", Unit::Microseconds, loaded, Neither);
+    lab.value("interrupt stall at one in 400 us", Unit::Microseconds, lighter, Neither);
+    lab.value("interrupt stall with the tick alone", Unit::Microseconds, quiet, Neither);
     if none > 0 || fewer >= expiries {
         return Err(Stop::Broken(format!(
             "the timer expired {none}, {fewer} and {expiries} times"
@@ -234,10 +204,7 @@ fn irq_pressure_grows_with_interrupts(lab: Lab) -> Outcome {
         .file("irq.pressure")
         .unit(Unit::Microseconds)
         .observed(lighter.saturating_sub(quiet))
-        .at_least(
-            1,
-            "every expiry of the timer is an interrupt more in the same CPU time",
-        );
+        .at_least(1, "every expiry of the timer is an interrupt more in the same CPU time");
     lab.accounting("stall by interrupts, one in 100 us, over that of one in 400 us")
         .covers([R062])
         .file("irq.pressure")
@@ -265,9 +232,7 @@ fn compete(group: &Group) -> Outcome {
     let race = move || {
         let mut first = CpuSet::new();
         // There always is a first CPU.
-        let _ = first
-            .set(0)
-            .and_then(|()| sched_setaffinity(Pid::from_raw(0), &first));
+        let _ = first.set(0).and_then(|()| sched_setaffinity(Pid::from_raw(0), &first));
         pause(start.saturating_sub(now()));
         while now() < start + RACE {
             std::hint::spin_loop();
@@ -293,22 +258,12 @@ fn spin_through(period: Option<Duration>) -> u64 {
     extern "C" fn count(_: libc::c_int) {
         SIGNALS.fetch_add(1, Ordering::Relaxed);
     }
-    let action = SigAction::new(
-        SigHandler::Handler(count),
-        SaFlags::SA_RESTART,
-        SigSet::empty(),
-    );
+    let action = SigAction::new(SigHandler::Handler(count), SaFlags::SA_RESTART, SigSet::empty());
     // SAFETY: the handler touches an atomic alone.
     let _ = unsafe { sigaction(Signal::SIGALRM, &action) };
     let set = |period: Duration| {
-        let every = libc::timeval {
-            tv_sec: 0,
-            tv_usec: period.subsec_micros().into(),
-        };
-        let timer = libc::itimerval {
-            it_interval: every,
-            it_value: every,
-        };
+        let every = libc::timeval { tv_sec: 0, tv_usec: period.subsec_micros().into() };
+        let timer = libc::itimerval { it_interval: every, it_value: every };
         // SAFETY: a plain structure that outlives the call.
         unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, null_mut()) }
     };

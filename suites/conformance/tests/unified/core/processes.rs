@@ -24,10 +24,7 @@ fn one_write_moves_one_process(lab: Lab, #[values(" ", "\n", ",")] between: &str
         .covers([R010])
         .file("cgroup.procs")
         .answered(&away.try_set("cgroup.procs", both))
-        .equals(
-            "EINVAL",
-            "cgroup_procs_write_start() takes one number, and two are none",
-        );
+        .equals("EINVAL", "cgroup_procs_write_start() takes one number, and two are none");
     lab.hierarchy("processes that the refused write moved")
         .covers([R010])
         .file("cgroup.procs")
@@ -106,9 +103,7 @@ fn any_thread_moves_the_whole_process(lab: Lab, #[values(0, 1, 3)] thread: usize
         }
         wait_forever();
     })?;
-    let started = wait_until(PATIENCE, || {
-        process.threads().is_ok_and(|it| it.len() == THREADS)
-    });
+    let started = wait_until(PATIENCE, || process.threads().is_ok_and(|it| it.len() == THREADS));
     if started.is_none() {
         return Err(Stop::Broken("the process did not start its threads".into()));
     }
@@ -150,9 +145,8 @@ fn fork_is_born_beside_its_parent_and_stays(lab: Lab) -> Outcome {
         fork_a_sleeper();
         wait_forever();
     })?;
-    let both_at_home = wait_until(PATIENCE, || {
-        home.ids("cgroup.procs").is_ok_and(|it| it.len() == 2)
-    });
+    let both_at_home =
+        wait_until(PATIENCE, || home.ids("cgroup.procs").is_ok_and(|it| it.len() == 2));
     lab.hierarchy("the fork is in its parent's group")
         .covers([R012])
         .file("cgroup.procs")
@@ -174,9 +168,7 @@ fn fork_is_born_beside_its_parent_and_stays(lab: Lab) -> Outcome {
         .equals("yes", ONE_WRITE);
 
     gate.open();
-    let both_away = wait_until(PATIENCE, || {
-        away.ids("cgroup.procs").is_ok_and(|it| it.len() == 2)
-    });
+    let both_away = wait_until(PATIENCE, || away.ids("cgroup.procs").is_ok_and(|it| it.len() == 2));
     lab.hierarchy("the next fork is in the parent's new group")
         .covers([R012])
         .file("cgroup.procs")
@@ -411,11 +403,7 @@ fn clone_into_a_group_makes_the_child_there(lab: Lab) -> Outcome {
     "ENOENT",
     "css_tryget_online_from_dir() finds no group behind the descriptor"
 )]
-#[case::inner(
-    inner,
-    "EBUSY",
-    "the no-internal-process rule, as for a write to cgroup.procs"
-)]
+#[case::inner(inner, "EBUSY", "the no-internal-process rule, as for a write to cgroup.procs")]
 #[case::invalid(
     invalid,
     "EOPNOTSUPP",
@@ -442,10 +430,7 @@ fn clone_into_what_is_no_group_fails(lab: Lab) -> Outcome {
     lab.hierarchy("the answer to clone3 into a folder of another file system")
         .covers([R018])
         .returned(&clone_a_quitter(&folder))
-        .equals(
-            "EBADF",
-            "cgroup_get_from_file() takes descriptors of groups alone",
-        );
+        .equals("EBADF", "cgroup_get_from_file() takes descriptors of groups alone");
     let legacy = Mount::new("legacy", "cgroup", "none,name=cgauge")
         .map_err(|it| Stop::Broken(it.to_string()))?;
     let root = Dir::open(legacy.path()).map_err(|it| Stop::Broken(it.to_string()))?;
@@ -497,19 +482,12 @@ fn invalid(lab: &Lab) -> Result<Vec<Group>, Stop> {
 /// The line that `/proc/PID/cgroup` promises for a process of `group`.
 fn entry(lab: &Lab, group: &Group) -> String {
     let path = group.dir().path();
-    format!(
-        "0::/{}",
-        path.strip_prefix(lab.mount_point())
-            .unwrap_or(path)
-            .display()
-    )
+    format!("0::/{}", path.strip_prefix(lab.mount_point()).unwrap_or(path).display())
 }
 
 /// What `/proc/PID/cgroup` says of the unified hierarchy.
 fn cgroup_of(pid: Pid) -> Result<String, Stop> {
-    Ok(unified_line(&std::fs::read_to_string(format!(
-        "/proc/{pid}/cgroup"
-    ))?))
+    Ok(unified_line(&std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?))
 }
 
 fn own_cgroup() -> String {
@@ -517,10 +495,7 @@ fn own_cgroup() -> String {
 }
 
 fn unified_line(text: &str) -> String {
-    text.lines()
-        .find(|it| it.starts_with("0::"))
-        .unwrap_or_default()
-        .to_owned()
+    text.lines().find(|it| it.starts_with("0::")).unwrap_or_default().to_owned()
 }
 
 /// The processes' ids as a group lists them.
@@ -556,15 +531,11 @@ fn without_its_first_thread(group: &Group) -> Result<Process, Stop> {
         unsafe { libc::syscall(libc::SYS_exit, 0) };
     })?;
     let ended = wait_until(PATIENCE, || {
-        process
-            .status("State")
-            .is_ok_and(|it| it.is_some_and(|it| it.starts_with('Z')))
+        process.status("State").is_ok_and(|it| it.is_some_and(|it| it.starts_with('Z')))
     });
     match ended {
         Some(_) => Ok(process),
-        None => Err(Stop::Broken(
-            "the process's first thread did not end".into(),
-        )),
+        None => Err(Stop::Broken("the process's first thread did not end".into())),
     }
 }
 

@@ -30,11 +30,7 @@ fn descendants_are_those_that_can_be_seen(lab: Lab) -> Outcome {
     let right = top.make("right")?;
     let below = left.make("below")?;
     let deepest = below.make("deepest")?;
-    shown(
-        "groups below top with two children and two below one",
-        &top,
-        4,
-    )?;
+    shown("groups below top with two children and two below one", &top, 4)?;
     shown("groups below the child with two", &left, 2)?;
     shown("groups below the child with none", &right, 0)?;
     drop(deepest);
@@ -60,27 +56,20 @@ fn dying_group_is_gone_once_it_is_let_go(lab: Lab, #[values(1, 8)] count: u64) -
         lab.hierarchy("whether a group that holds only a zombie can be removed")
             .covers([R052])
             .happened(removed)
-            .equals(
-                "yes",
-                "cgroup-v2.rst: a group with nothing but zombies counts as empty",
-            );
+            .equals("yes", "cgroup-v2.rst: a group with nothing but zombies counts as empty");
     }
     // Whatever else holds a removed group for a moment is done by then.
     pause(Duration::from_millis(200));
 
-    for (what, group) in [
-        ("dying groups below the parent", &parent),
-        ("dying groups below its parent", &top),
-    ] {
+    for (what, group) in
+        [("dying groups below the parent", &parent), ("dying groups below its parent", &top)]
+    {
         lab.accounting(what)
             .covers([R052])
             .file("cgroup.stat")
             .unit(Unit::Groups)
             .observed(stat(group, "nr_dying_descendants")?)
-            .equals(
-                count,
-                "each unreaped process holds the group that it ended in",
-            );
+            .equals(count, "each unreaped process holds the group that it ended in");
     }
     lab.accounting("descendants of the parent")
         .covers([R051, R052])
@@ -92,17 +81,12 @@ fn dying_group_is_gone_once_it_is_let_go(lab: Lab, #[values(1, 8)] count: u64) -
     for mut zombie in zombies {
         zombie.wait()?;
     }
-    let gone = wait_until(PATIENCE, || {
-        stat(&top, "nr_dying_descendants").is_ok_and(|it| it == 0)
-    });
+    let gone = wait_until(PATIENCE, || stat(&top, "nr_dying_descendants").is_ok_and(|it| it == 0));
     lab.accounting("whether the dying groups were gone once the zombies were reaped")
         .covers([R052])
         .file("cgroup.stat")
         .happened(gone)
-        .equals(
-            "yes",
-            "nothing holds them, and a removed group is freed after RCU grace periods",
-        );
+        .equals("yes", "nothing holds them, and a removed group is freed after RCU grace periods");
     lab.latencies(
         "from the last reaping to nr_dying_descendants 0",
         &gone.into_iter().collect::<Vec<_>>(),
@@ -146,19 +130,9 @@ fn controllers_are_counted_where_they_are_enabled(
         1,
         "itself alone: it enables nothing for its children",
     )?;
-    shown(
-        "groups that have it: a child without it",
-        &with,
-        0,
-        "its parent does not enable it",
-    )?;
+    shown("groups that have it: a child without it", &with, 0, "its parent does not enable it")?;
     top.enable(controller)?;
-    shown(
-        "groups that have it: top with two children",
-        &top,
-        3,
-        "itself and both children",
-    )?;
+    shown("groups that have it: top with two children", &top, 3, "itself and both children")?;
     with.enable(controller)?;
     let below = with.make("below")?;
     let _beyond = without.make("beyond")?;
@@ -216,18 +190,8 @@ fn dying_controllers_are_counted_until_they_are_gone(
     // A group's part of a controller stays as long as a process that was its own.
     let zombies = [zombie(&first)?, zombie(&second)?];
 
-    shown(
-        "living parts before",
-        "nr_subsys_pids",
-        3,
-        "top and both children",
-    )?;
-    shown(
-        "dying parts before",
-        "nr_dying_subsys_pids",
-        0,
-        "nothing was removed",
-    )?;
+    shown("living parts before", "nr_subsys_pids", 3, "top and both children")?;
+    shown("dying parts before", "nr_dying_subsys_pids", 0, "nothing was removed")?;
     if how == "removed" {
         for group in [&first, &second] {
             if wait_until(PATIENCE, || group.try_remove().is_ok()).is_none() {
@@ -263,8 +227,7 @@ fn dying_controllers_are_counted_until_they_are_gone(
         zombie.wait()?;
     }
     let gone = wait_until(PATIENCE, || {
-        top.key("cgroup.stat", "nr_dying_subsys_pids")
-            .is_ok_and(|it| it == 0)
+        top.key("cgroup.stat", "nr_dying_subsys_pids").is_ok_and(|it| it == 0)
     });
     lab.accounting("whether the dying parts were gone in the end")
         .covers([R053])
@@ -284,7 +247,5 @@ fn zombie(group: &Group) -> Result<Process, Stop> {
     if process.ended_within(PATIENCE)? {
         return Ok(process);
     }
-    Err(Stop::Broken(
-        "a process that does nothing did not end".to_owned(),
-    ))
+    Err(Stop::Broken("a process that does nothing did not end".to_owned()))
 }

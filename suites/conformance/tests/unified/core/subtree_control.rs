@@ -33,10 +33,7 @@ fn only_available_controllers_can_be_enabled(
         .covers([R032, R035])
         .file("cgroup.controllers")
         .observed(child.line("cgroup.controllers")?)
-        .equals(
-            controller,
-            "the parent's cgroup.subtree_control is what the child has to give",
-        );
+        .equals(controller, "the parent's cgroup.subtree_control is what the child has to give");
     lab.interface("the answer to enabling it in the child now")
         .covers([R032])
         .file("cgroup.subtree_control")
@@ -174,10 +171,7 @@ fn interface_files_come_and_go_with_the_controller(
         .unit(Unit::Count)
         .observed(new.len())
         .at_least(1, CREATES);
-    let strange = new
-        .iter()
-        .filter(|it| !it.starts_with(&format!("{controller}.")))
-        .count();
+    let strange = new.iter().filter(|it| !it.starts_with(&format!("{controller}."))).count();
     lab.interface("files among them that are not the controller's")
         .covers([R035])
         .unit(Unit::Count)
@@ -196,16 +190,12 @@ fn interface_files_come_and_go_with_the_controller(
     lab.interface("files of the group that enabled it")
         .covers([R035])
         .observed(files(&parent)?.join(" "))
-        .equals(
-            own_files.join(" "),
-            "the controller is enabled for the children",
-        );
+        .equals(own_files.join(" "), "the controller is enabled for the children");
 
     parent.set("cgroup.subtree_control", format!("-{controller}"))?;
-    for (child, what) in [
-        (&older, "files of the older child"),
-        (&newer, "files of the newer child"),
-    ] {
+    for (child, what) in
+        [(&older, "files of the older child"), (&newer, "files of the newer child")]
+    {
         lab.interface(&format!("{what} once the controller is disabled"))
             .covers([R035])
             .observed(files(child)?.join(" "))
@@ -246,9 +236,7 @@ fn controller_in_use_by_a_child_cannot_be_disabled(
 
     parent.set("cgroup.subtree_control", &on)?;
     child.set("cgroup.subtree_control", &on)?;
-    child
-        .try_remove()
-        .map_err(|it| Stop::Broken(it.to_string()))?;
+    child.try_remove().map_err(|it| Stop::Broken(it.to_string()))?;
     lab.interface("the answer once the child is removed")
         .covers([R036])
         .file("cgroup.subtree_control")
@@ -331,14 +319,7 @@ fn no_domain_controller_in_a_group_with_processes(
         .covers([R038])
         .file("cgroup.subtree_control")
         .observed(sorted(&group.line("cgroup.subtree_control")?))
-        .equals(
-            if refused {
-                String::new()
-            } else {
-                sorted(controllers)
-            },
-            ALL_OR_NONE,
-        );
+        .equals(if refused { String::new() } else { sorted(controllers) }, ALL_OR_NONE);
     if refused {
         child.admit(process.pid())?;
         lab.hierarchy("the answer once the process is in the group's child")
@@ -358,15 +339,8 @@ fn root_has_processes_and_controllers(lab: Lab) -> Outcome {
     lab.hierarchy("the root gives the memory controller")
         .covers([R037, R038])
         .file("cgroup.subtree_control")
-        .observed(if given.split(' ').any(|it| it == "memory") {
-            "yes"
-        } else {
-            "no"
-        })
-        .equals(
-            "yes",
-            "the agent enabled every controller there before the case began",
-        );
+        .observed(if given.split(' ').any(|it| it == "memory") { "yes" } else { "no" })
+        .equals("yes", "the agent enabled every controller there before the case began");
     let group = lab.group("group")?;
     let process = group.sleeper()?;
     lab.hierarchy("the answer to moving a process into the root")
@@ -409,11 +383,7 @@ fn each_level_enables_for_the_next_one_only(lab: Lab) -> Outcome {
     lab.interface("pids is available to the grandchild")
         .covers([S04])
         .file("cgroup.controllers")
-        .observed(if grandchild.get("cgroup.controllers")?.contains("pids") {
-            "yes"
-        } else {
-            "no"
-        })
+        .observed(if grandchild.get("cgroup.controllers")?.contains("pids") { "yes" } else { "no" })
         .equals("no", IMMEDIATE);
     child.set("cgroup.subtree_control", "+pids")?;
     lab.interface("pids.max in the three with +pids in the child as well")
@@ -449,17 +419,12 @@ fn sorted(controllers: &str) -> String {
 }
 
 fn files(group: &Group) -> Result<Vec<String>, Stop> {
-    group
-        .dir()
-        .files()
-        .map_err(|it| Stop::Broken(it.to_string()))
+    group.dir().files().map_err(|it| Stop::Broken(it.to_string()))
 }
 
 /// Which of the groups have the file.
 fn have<const N: usize>(file: &str, groups: [&Group; N]) -> Result<String, Stop> {
-    let answers: Result<Vec<_>, Stop> = groups
-        .iter()
-        .map(|it| Ok(if it.has(file)? { "yes" } else { "no" }))
-        .collect();
+    let answers: Result<Vec<_>, Stop> =
+        groups.iter().map(|it| Ok(if it.has(file)? { "yes" } else { "no" })).collect();
     Ok(answers?.join(", "))
 }

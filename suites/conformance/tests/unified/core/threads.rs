@@ -38,10 +38,7 @@ fn threaded_child_makes_its_parent_a_threaded_domain(lab: Lab) -> Outcome {
         .covers([R019])
         .file("cgroup.type")
         .answered(&child.try_set("cgroup.type", "threaded"))
-        .equals(
-            "ok",
-            "nobody is in the groups, and the parent enables no controller",
-        );
+        .equals("ok", "nobody is in the groups, and the parent enables no controller");
     lab.hierarchy("top, parent, child and sibling with a threaded child")
         .covers([R019, R020])
         .file("cgroup.type")
@@ -54,10 +51,7 @@ fn threaded_child_makes_its_parent_a_threaded_domain(lab: Lab) -> Outcome {
         .covers([R019])
         .file("cgroup.type")
         .answered(&child.try_set("cgroup.type", "threaded"))
-        .equals(
-            "ok",
-            "cgroup_enable_threaded() does nothing for a threaded group",
-        );
+        .equals("ok", "cgroup_enable_threaded() does nothing for a threaded group");
     Ok(())
 }
 
@@ -78,11 +72,7 @@ fn threaded_controllers_beside_processes_make_a_threaded_domain(
     };
 
     domain.enable(controller)?;
-    state(
-        "the type with the controller alone",
-        "domain",
-        "no process competes with a child",
-    )?;
+    state("the type with the controller alone", "domain", "no process competes with a child")?;
     let process = domain.sleeper()?;
     state(
         "the type with the controller and a process",
@@ -90,23 +80,12 @@ fn threaded_controllers_beside_processes_make_a_threaded_domain(
         "cgroup-v2.rst, Threads: threaded controllers enabled while there are processes",
     )?;
     domain.set("cgroup.subtree_control", format!("-{controller}"))?;
-    state(
-        "the type with the process alone",
-        "domain",
-        "the condition cleared",
-    )?;
+    state("the type with the process alone", "domain", "the condition cleared")?;
     domain.enable(controller)?;
-    state(
-        "the type with both again",
-        "domain threaded",
-        "the condition holds again",
-    )?;
+    state("the type with both again", "domain threaded", "the condition holds again")?;
     process.end()?;
-    let reverted = wait_until(PATIENCE, || {
-        domain
-            .try_get("cgroup.type")
-            .is_ok_and(|it| it == "domain\n")
-    });
+    let reverted =
+        wait_until(PATIENCE, || domain.try_get("cgroup.type").is_ok_and(|it| it == "domain\n"));
     lab.hierarchy("whether the type went back to domain when the process had ended")
         .covers([R027])
         .file("cgroup.type")
@@ -126,20 +105,12 @@ fn domain_inside_a_threaded_subtree_is_of_no_use(
     let threaded = domain.make("threaded")?;
     threaded.set("cgroup.type", "threaded")?;
     threaded.enable("pids")?;
-    let parent = if below == "threaded domain" {
-        &domain
-    } else {
-        &threaded
-    };
+    let parent = if below == "threaded domain" { &domain } else { &threaded };
     let group = parent.make("new")?;
     let process = parent.sleeper()?;
     let answered =
         |what: &str, file: &str, answer: &Result<(), Refusal>, expected: &str, reason: &str| {
-            lab.hierarchy(what)
-                .covers([R020])
-                .file(file)
-                .answered(answer)
-                .equals(expected, reason);
+            lab.hierarchy(what).covers([R020]).file(file).answered(answer).equals(expected, reason);
         };
     let write = |what: &str, file: &str, text: &str, expected: &str, reason: &str| {
         answered(what, file, &group.try_set(file, text), expected, reason);
@@ -184,13 +155,7 @@ fn domain_inside_a_threaded_subtree_is_of_no_use(
     );
 
     let mended = "cgroup-v2.rst, Threads: an invalid group may become threaded";
-    write(
-        "the answer to threaded in the new group",
-        "cgroup.type",
-        "threaded",
-        "ok",
-        mended,
-    );
+    write("the answer to threaded in the new group", "cgroup.type", "threaded", "ok", mended);
     let works = "the group is a part of the threaded domain now";
     write(
         "the answer to a controller once it is threaded",
@@ -199,20 +164,8 @@ fn domain_inside_a_threaded_subtree_is_of_no_use(
         "ok",
         works,
     );
-    write(
-        "the answer to a thread's move once it is threaded",
-        "cgroup.threads",
-        &pid,
-        "ok",
-        works,
-    );
-    write(
-        "the answer to a process's move once it is threaded",
-        "cgroup.procs",
-        &pid,
-        "ok",
-        works,
-    );
+    write("the answer to a thread's move once it is threaded", "cgroup.threads", &pid, "ok", works);
+    write("the answer to a process's move once it is threaded", "cgroup.procs", &pid, "ok", works);
     answered(
         "the answer to a start once it is threaded",
         "",
@@ -271,21 +224,14 @@ fn parent_with_domain_controllers_refuses_threaded(
     };
 
     parent.enable(controllers)?;
-    answer(
-        "the answer to threaded below domain controllers",
-        "EOPNOTSUPP",
-        INVALID,
-    );
+    answer("the answer to threaded below domain controllers", "EOPNOTSUPP", INVALID);
     lab.hierarchy("parent and child after the refusal")
         .covers([R022])
         .file("cgroup.type")
         .observed(types([&parent, &child])?)
         .equals("domain, domain", "a refused write changes nothing");
-    let domain_controllers: Vec<_> = controllers
-        .split(' ')
-        .filter(|it| *it != "pids")
-        .map(|it| format!("-{it}"))
-        .collect();
+    let domain_controllers: Vec<_> =
+        controllers.split(' ').filter(|it| *it != "pids").map(|it| format!("-{it}")).collect();
     parent.set("cgroup.subtree_control", domain_controllers.join(" "))?;
     answer(
         "the answer to threaded without domain controllers",
@@ -318,11 +264,7 @@ fn parent_with_populated_domains_refuses_threaded(lab: Lab, #[case] place: &str)
     };
 
     let process = populated.sleeper()?;
-    answer(
-        "the answer to threaded with a process in a domain",
-        "EOPNOTSUPP",
-        INVALID,
-    );
+    answer("the answer to threaded with a process in a domain", "EOPNOTSUPP", INVALID);
     lab.hierarchy("parent and child after the refusal")
         .covers([R022])
         .file("cgroup.type")
@@ -340,24 +282,13 @@ fn parent_with_populated_domains_refuses_threaded(lab: Lab, #[case] place: &str)
 /// The hierarchy's root is exempt: it may have domain controllers, populated domains and threaded groups below it.
 #[rstest]
 fn the_root_is_parent_to_domains_and_threaded_groups_alike(lab: Lab) -> Outcome {
-    let path = lab
-        .root()
-        .dir()
-        .path()
-        .parent()
-        .unwrap_or(lab.root().dir().path())
-        .to_path_buf();
+    let path = lab.root().dir().path().parent().unwrap_or(lab.root().dir().path()).to_path_buf();
     let root = Dir::open(path).map_err(|it| Stop::Broken(it.to_string()))?;
     if root.read("cgroup.type").is_ok() {
         return Err(lab.skip("this stage does not show the hierarchy's root"));
     }
-    let _removed_at_the_end = Removed {
-        parent: &root,
-        name: "threaded",
-    };
-    let group = root
-        .make("threaded")
-        .map_err(|it| Stop::Broken(it.to_string()))?;
+    let _removed_at_the_end = Removed { parent: &root, name: "threaded" };
+    let group = root.make("threaded").map_err(|it| Stop::Broken(it.to_string()))?;
 
     lab.hierarchy("the answer to threaded below the root")
         .covers([R022])
@@ -368,10 +299,7 @@ fn the_root_is_parent_to_domains_and_threaded_groups_alike(lab: Lab) -> Outcome 
         .covers([R022])
         .file("cgroup.type")
         .observed(lab.root().line("cgroup.type")?)
-        .equals(
-            "domain",
-            "cgroup_is_valid_domain() overlooks a root that is parent to both",
-        );
+        .equals("domain", "cgroup_is_valid_domain() overlooks a root that is parent to both");
     Ok(())
 }
 
@@ -403,10 +331,7 @@ fn procs_of_a_threaded_group_is_only_written(lab: Lab, #[case] nth: usize) -> Ou
         .file("cgroup.threads")
         .unit(Unit::Count)
         .observed(present(&threads, &threaded.ids("cgroup.threads")?))
-        .equals(
-            3,
-            "cgroup-v2.rst, cgroup.procs: every thread of the process moves",
-        );
+        .equals(3, "cgroup-v2.rst, cgroup.procs: every thread of the process moves");
     lab.hierarchy("threads left in the domain")
         .covers([R023])
         .file("cgroup.threads")
@@ -429,13 +354,8 @@ fn threaded_domain_lists_the_processes_of_its_subtree(lab: Lab) -> Outcome {
     let (split, threads) = idle(&child, 2)?;
     grandchild.set("cgroup.threads", threads[1])?;
 
-    let all = [
-        in_domain.pid(),
-        in_child.pid(),
-        in_grandchild.pid(),
-        split.pid(),
-    ]
-    .map(nix::unistd::Pid::as_raw);
+    let all = [in_domain.pid(), in_child.pid(), in_grandchild.pid(), split.pid()]
+        .map(nix::unistd::Pid::as_raw);
     let mut listed = domain.ids("cgroup.procs")?;
     listed.dedup();
     lab.hierarchy("processes of the subtree that the domain lists")
@@ -449,10 +369,7 @@ fn threaded_domain_lists_the_processes_of_its_subtree(lab: Lab) -> Outcome {
         .file("cgroup.procs")
         .unit(Unit::Processes)
         .observed(listed.len())
-        .equals(
-            4,
-            "there are no others in the subtree, and a thread is no process",
-        );
+        .equals(4, "there are no others in the subtree, and a thread is no process");
     for (what, group, count) in [
         ("threads of the domain", &domain, 1),
         ("threads of the child", &child, 2),
@@ -486,27 +403,11 @@ fn thread_does_not_leave_its_resource_domain(lab: Lab) -> Outcome {
 
     for (what, group, expected) in [
         ("the answer to a thread's move to a sibling", second, "ok"),
-        (
-            "the answer to a thread's move up to its domain",
-            &domain,
-            "ok",
-        ),
+        ("the answer to a thread's move up to its domain", &domain, "ok"),
         ("the answer to a thread's move back", first, "ok"),
-        (
-            "the answer to a thread's move below another domain",
-            foreign,
-            "EOPNOTSUPP",
-        ),
-        (
-            "the answer to a thread's move to another threaded domain",
-            &other,
-            "EOPNOTSUPP",
-        ),
-        (
-            "the answer to a thread's move to the parent of its domain",
-            &plain,
-            "EOPNOTSUPP",
-        ),
+        ("the answer to a thread's move below another domain", foreign, "EOPNOTSUPP"),
+        ("the answer to a thread's move to another threaded domain", &other, "EOPNOTSUPP"),
+        ("the answer to a thread's move to the parent of its domain", &plain, "EOPNOTSUPP"),
     ] {
         lab.hierarchy(what)
             .covers([R025])
@@ -553,19 +454,13 @@ fn threaded_controllers_work_inside_a_threaded_subtree(
 
     for (what, group) in [
         ("the answer to enabling it in the threaded domain", &domain),
-        (
-            "the answer to enabling it in the populated threaded group",
-            &threaded,
-        ),
+        ("the answer to enabling it in the populated threaded group", &threaded),
     ] {
         lab.hierarchy(what)
             .covers([R026])
             .file("cgroup.subtree_control")
             .answered(&group.try_set("cgroup.subtree_control", format!("+{controller}")))
-            .equals(
-                "ok",
-                "cgroup-v2.rst, Threads: it is one of the threaded controllers",
-            );
+            .equals("ok", "cgroup-v2.rst, Threads: it is one of the threaded controllers");
     }
     lab.hierarchy("what the leaf offers")
         .covers([R026])
@@ -600,12 +495,7 @@ fn domain_controllers_are_refused_inside_a_threaded_subtree(
     );
     domain.set("cgroup.subtree_control", format!("-{controller}"))?;
     threaded.set("cgroup.type", "threaded")?;
-    enable(
-        "the answer to enabling it in the threaded domain",
-        &domain,
-        "EOPNOTSUPP",
-        INVALID,
-    );
+    enable("the answer to enabling it in the threaded domain", &domain, "EOPNOTSUPP", INVALID);
     enable(
         "the answer to enabling it in the threaded group",
         &threaded,
@@ -628,10 +518,7 @@ fn perf_events_count_threads_of_a_threaded_group(lab: Lab) -> Outcome {
     lab.hierarchy("the answer to perf_event_open(2) for the threaded group")
         .covers([R026])
         .returned(&count_task_clock(threaded.dir()))
-        .equals(
-            "ok",
-            "cgroup-v2.rst, Threads: perf_event is one of the threaded controllers",
-        );
+        .equals("ok", "cgroup-v2.rst, Threads: perf_event is one of the threaded controllers");
     Ok(())
 }
 
@@ -692,16 +579,8 @@ fn threads_sit_in_inner_groups_of_a_threaded_subtree(lab: Lab) -> Outcome {
     let (_process, threads) = idle(&domain, 3)?;
 
     for (what, group, thread) in [
-        (
-            "the answer to a thread's move into the inner group",
-            &inner,
-            threads[1],
-        ),
-        (
-            "the answer to a thread's move into the leaf",
-            &leaf,
-            threads[2],
-        ),
+        ("the answer to a thread's move into the inner group", &inner, threads[1]),
+        ("the answer to a thread's move into the leaf", &leaf, threads[2]),
     ] {
         lab.hierarchy(what)
             .covers([R028])
@@ -720,31 +599,22 @@ fn threads_sit_in_inner_groups_of_a_threaded_subtree(lab: Lab) -> Outcome {
         lab.hierarchy(&format!("whether the {what} holds its one thread alone"))
             .covers([R028])
             .file("cgroup.threads")
-            .observed(if group.ids("cgroup.threads")? == [thread] {
-                "yes"
-            } else {
-                "no"
-            })
+            .observed(if group.ids("cgroup.threads")? == [thread] { "yes" } else { "no" })
             .equals("yes", "each group was given one thread");
         lab.accounting(&format!("threads in the {what} and below"))
             .covers([R028])
             .file("pids.current")
             .unit(Unit::Processes)
             .observed(group.number("pids.current")?)
-            .equals(
-                below,
-                "a threaded controller counts each thread where it is",
-            );
+            .equals(below, "a threaded controller counts each thread where it is");
     }
     Ok(())
 }
 
 /// The types of the groups, in a list.
 fn types<'a>(groups: impl IntoIterator<Item = &'a Group>) -> Result<String, Stop> {
-    let types = groups
-        .into_iter()
-        .map(|it| it.line("cgroup.type"))
-        .collect::<Result<Vec<_>, _>>()?;
+    let types =
+        groups.into_iter().map(|it| it.line("cgroup.type")).collect::<Result<Vec<_>, _>>()?;
     Ok(types.join(", "))
 }
 
@@ -757,13 +627,9 @@ fn idle(group: &Group, threads: usize) -> Result<(Process, Vec<i32>), Stop> {
         }
         wait_forever();
     })?;
-    let started = wait_until(PATIENCE, || {
-        process.threads().is_ok_and(|it| it.len() == threads)
-    });
+    let started = wait_until(PATIENCE, || process.threads().is_ok_and(|it| it.len() == threads));
     started.ok_or_else(|| {
-        Stop::Broken(format!(
-            "a process did not start {threads} threads in {PATIENCE:?}"
-        ))
+        Stop::Broken(format!("a process did not start {threads} threads in {PATIENCE:?}"))
     })?;
     let ids = process.threads()?;
     Ok((process, ids))
@@ -789,16 +655,8 @@ fn count_task_clock(group: &Dir) -> Result<(), Errno> {
     const PERF_ATTR_SIZE_VER0: u64 = 64;
     const PERF_COUNT_SW_CPU_CLOCK: u64 = 0;
     const PERF_FLAG_PID_CGROUP: libc::c_ulong = 4;
-    let attributes: [u64; 8] = [
-        PERF_TYPE_SOFTWARE | PERF_ATTR_SIZE_VER0 << 32,
-        PERF_COUNT_SW_CPU_CLOCK,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-    ];
+    let attributes: [u64; 8] =
+        [PERF_TYPE_SOFTWARE | PERF_ATTR_SIZE_VER0 << 32, PERF_COUNT_SW_CPU_CLOCK, 0, 0, 0, 0, 0, 0];
     // SAFETY: the attributes are as long as they say and outlive the call.
     let opened = unsafe {
         libc::syscall(

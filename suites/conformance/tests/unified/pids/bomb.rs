@@ -24,12 +24,7 @@ fn fork_bomb_stops_at_the_limit(
     lab: Lab,
     #[case] order: Order,
     #[case] limit: u64,
-    #[values(
-        Mechanism::Fork,
-        Mechanism::Vfork,
-        Mechanism::Clone3,
-        Mechanism::Thread
-    )]
+    #[values(Mechanism::Fork, Mechanism::Vfork, Mechanism::Clone3, Mechanism::Thread)]
     mechanism: Mechanism,
 ) -> Outcome {
     let bounded = lab.group("bounded")?;
@@ -67,10 +62,7 @@ fn fork_bomb_stops_at_the_limit(
         .file("pids.max")
         .unit(Unit::Events)
         .observed(refused(&truth) - truth.failures.get("EAGAIN").copied().unwrap_or(0))
-        .equals(
-            0,
-            "cgroup-v2.rst, PID: fork() and clone() \"return -EAGAIN\"",
-        );
+        .equals(0, "cgroup-v2.rst, PID: fork() and clone() \"return -EAGAIN\"");
     lab.accounting("refused forks that the group counts")
         .covers([R137, S13])
         .file("pids.events")
@@ -82,18 +74,11 @@ fn fork_bomb_stops_at_the_limit(
         .file("pids.current")
         .unit(Unit::Processes)
         .observed(bounded.number("pids.current")?)
-        .equals(
-            truth.alive + 1,
-            "the bomb's own count, and the process that set it off",
-        );
+        .equals(truth.alive + 1, "the bomb's own count, and the process that set it off");
 
     let others = lab
         .group("others")?
-        .load(&ForkRate {
-            mechanism,
-            forks: 20,
-            deadline: Millis(1000),
-        })?
+        .load(&ForkRate { mechanism, forks: 20, deadline: Millis(1000) })?
         .truth(PATIENCE)?;
     lab.enforcement("forks that succeed beside the bomb")
         .covers([S13])
@@ -108,30 +93,15 @@ fn fork_bomb_stops_at_the_limit(
         .observed(tasks_of_the_machine()?)
         .at_most(tasks_that_the_machine_may_have()? / 2, "the group's limit holds long before the machine's: the smaller of kernel.pid_max and kernel.threads-max");
 
-    lab.series(
-        "pids.current",
-        Unit::Processes,
-        &current,
-        Some(limit as f64),
-    );
+    lab.series("pids.current", Unit::Processes, &current, Some(limit as f64));
     lab.series(
         "tasks that the bomb has",
         Unit::Processes,
         &points(&truth.alive_over_time),
         Some((limit - 1) as f64),
     );
-    lab.series(
-        "refused forks",
-        Unit::Events,
-        &points(&truth.refused_over_time),
-        None,
-    );
-    lab.value(
-        "forks per second up to the limit",
-        Unit::PerSecond,
-        truth.forks_per_second,
-        Higher,
-    );
+    lab.series("refused forks", Unit::Events, &points(&truth.refused_over_time), None);
+    lab.value("forks per second up to the limit", Unit::PerSecond, truth.forks_per_second, Higher);
     if let Some(first_refusal) = truth.first_refusal_ns {
         lab.value(
             "from the bomb's start to the first EAGAIN",
@@ -148,12 +118,7 @@ fn fork_bomb_stops_at_the_limit(
 #[rstest]
 fn one_write_ends_a_fork_bomb(
     lab: Lab,
-    #[values(
-        Mechanism::Fork,
-        Mechanism::Vfork,
-        Mechanism::Clone3,
-        Mechanism::Thread
-    )]
+    #[values(Mechanism::Fork, Mechanism::Vfork, Mechanism::Clone3, Mechanism::Thread)]
     mechanism: Mechanism,
     #[values(8, 64)] limit: u64,
 ) -> Outcome {
@@ -163,16 +128,10 @@ fn one_write_ends_a_fork_bomb(
     for round in 1..=5 {
         let mut bomb = set_off(&bounded, mechanism, Order::BreadthFirst, limit)?;
         bomb.truth(PATIENCE)?;
-        let mut watch = Watch::new(
-            &bounded,
-            "cgroup.events",
-            cgauge_lab::watch::Mechanism::Poll,
-        )?;
+        let mut watch = Watch::new(&bounded, "cgroup.events", cgauge_lab::watch::Mechanism::Poll)?;
         let began = now();
         bounded.set("cgroup.kill", 1)?;
-        let emptied = watch
-            .until("populated 0", PATIENCE)?
-            .map(|(wake, _)| wake.at - began);
+        let emptied = watch.until("populated 0", PATIENCE)?.map(|(wake, _)| wake.at - began);
         lab.enforcement(&format!("whether the group is empty after kill {round}"))
             .covers([S13])
             .file("cgroup.kill")
@@ -185,19 +144,16 @@ fn one_write_ends_a_fork_bomb(
             .observed(format!("{:?}", bomb.process().wait()?))
             .equals("Signal(SIGKILL)", "cgroup-v2.rst, cgroup.kill: \"all processes located in the affected cgroup tree will be killed via SIGKILL\"");
         // Members whose parents died with them are for PID 1 to reap.
-        let reaped = wait_until(PATIENCE, || {
-            bounded.try_get("pids.current").is_ok_and(|it| it == "0\n")
-        });
-        lab.accounting(&format!(
-            "whether nothing is counted once all of bomb {round} are reaped"
-        ))
-        .covers([R135])
-        .file("pids.current")
-        .happened(reaped)
-        .equals(
-            "yes",
-            "what was charged for a task is given back when it goes, whatever ended it",
-        );
+        let reaped =
+            wait_until(PATIENCE, || bounded.try_get("pids.current").is_ok_and(|it| it == "0\n"));
+        lab.accounting(&format!("whether nothing is counted once all of bomb {round} are reaped"))
+            .covers([R135])
+            .file("pids.current")
+            .happened(reaped)
+            .equals(
+                "yes",
+                "what was charged for a task is given back when it goes, whatever ended it",
+            );
     }
     lab.latencies("from cgroup.kill to populated 0", &latencies);
     Ok(())
@@ -229,20 +185,13 @@ fn refused(truth: &truth::ForkBomb) -> u64 {
 }
 
 fn points(series: &cgauge_workloads::Series) -> Vec<(Duration, f64)> {
-    series
-        .points
-        .iter()
-        .map(|(at, value)| (Duration::from_nanos(*at), *value as f64))
-        .collect()
+    series.points.iter().map(|(at, value)| (Duration::from_nanos(*at), *value as f64)).collect()
 }
 
 /// Tasks that there are now, by the fourth field of `/proc/loadavg`.
 fn tasks_of_the_machine() -> Result<u64, Stop> {
     let text = std::fs::read_to_string("/proc/loadavg")?;
-    let total = text
-        .split(' ')
-        .nth(3)
-        .and_then(|it| it.split_once('/')?.1.parse().ok());
+    let total = text.split(' ').nth(3).and_then(|it| it.split_once('/')?.1.parse().ok());
     total.ok_or_else(|| Stop::Broken(format!("/proc/loadavg holds {text:?}")))
 }
 
@@ -250,9 +199,7 @@ fn tasks_of_the_machine() -> Result<u64, Stop> {
 fn tasks_that_the_machine_may_have() -> Result<u64, Stop> {
     let number = |file: &str| -> Result<u64, Stop> {
         let text = std::fs::read_to_string(format!("/proc/sys/kernel/{file}"))?;
-        text.trim()
-            .parse()
-            .map_err(|_| Stop::Broken(format!("{file} holds {text:?}")))
+        text.trim().parse().map_err(|_| Stop::Broken(format!("{file} holds {text:?}")))
     };
     Ok(number("pid_max")?.min(number("threads-max")?))
 }

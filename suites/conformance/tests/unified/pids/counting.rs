@@ -34,10 +34,7 @@ fn threads_count(lab: Lab, #[values(1, 3, 16)] threads: u64) -> Outcome {
         .file("pids.current")
         .unit(Unit::Processes)
         .observed(bounded.number("pids.current")?)
-        .equals(
-            1 + threads,
-            "cgroup-v2.rst, PID: \"PIDs used in this controller refer to TIDs\"",
-        );
+        .equals(1 + threads, "cgroup-v2.rst, PID: \"PIDs used in this controller refer to TIDs\"");
     lab.interface("processes that the group lists")
         .covers([R134])
         .file("cgroup.procs")
@@ -47,17 +44,13 @@ fn threads_count(lab: Lab, #[values(1, 3, 16)] threads: u64) -> Outcome {
     (0..threads).for_each(|_| leave.open());
 
     alone.pass();
-    let let_go = wait_until(PATIENCE, || {
-        bounded.try_get("pids.current").is_ok_and(|it| it == "1\n")
-    });
+    let let_go =
+        wait_until(PATIENCE, || bounded.try_get("pids.current").is_ok_and(|it| it == "1\n"));
     lab.accounting("whether the count comes back to 1 once the threads have ended")
         .covers([R134, R135])
         .file("pids.current")
         .happened(let_go)
-        .equals(
-            "yes",
-            "a thread that has ended is a task no longer; nobody has to reap it",
-        );
+        .equals("yes", "a thread that has ended is a task no longer; nobody has to reap it");
 
     end.open();
     let mut answers = process.finish()?;
@@ -87,21 +80,12 @@ fn count_includes_all_descendants(lab: Lab) -> Outcome {
     top.enable("pids")?;
     let middle = top.make("middle")?;
     middle.enable("pids")?;
-    let (near, far, empty) = (
-        top.make("near")?,
-        middle.make("far")?,
-        middle.make("empty")?,
-    );
+    let (near, far, empty) = (top.make("near")?, middle.make("far")?, middle.make("empty")?);
     let _in_near = near.sleeper()?;
     let in_far = [far.sleeper()?, far.sleeper()?, far.sleeper()?];
     let check = |expected: [u64; 5]| -> Outcome {
-        let groups = [
-            ("top", &top),
-            ("middle", &middle),
-            ("near", &near),
-            ("far", &far),
-            ("empty", &empty),
-        ];
+        let groups =
+            [("top", &top), ("middle", &middle), ("near", &near), ("far", &far), ("empty", &empty)];
         for ((name, group), expected) in groups.into_iter().zip(expected) {
             lab.accounting(&format!("processes in {name} and below"))
                 .covers([R135])
@@ -140,24 +124,17 @@ fn count_follows_a_move(lab: Lab, #[values(0, 4)] threads: u64) -> Outcome {
     ready.pass();
     let tasks = 1 + threads;
 
-    for (when, [in_from, in_to]) in [
-        ("before the move", [1 + tasks, 0]),
-        ("after it", [1, tasks]),
-    ] {
-        for (name, group, expected) in [
-            ("from", &from, in_from),
-            ("to", &to, in_to),
-            ("their parent", &parent, 1 + tasks),
-        ] {
+    for (when, [in_from, in_to]) in [("before the move", [1 + tasks, 0]), ("after it", [1, tasks])]
+    {
+        for (name, group, expected) in
+            [("from", &from, in_from), ("to", &to, in_to), ("their parent", &parent, 1 + tasks)]
+        {
             lab.accounting(&format!("tasks in {name} {when}"))
                 .covers([R135])
                 .file("pids.current")
                 .unit(Unit::Processes)
                 .observed(group.number("pids.current")?)
-                .equals(
-                    expected,
-                    "a process is counted once, with its threads, where it is now",
-                );
+                .equals(expected, "a process is counted once, with its threads, where it is now");
         }
         to.admit(mover.pid())?;
     }
@@ -171,9 +148,7 @@ fn zombie_counts_until_it_is_reaped(lab: Lab) -> Outcome {
     bounded.set("pids.max", 1)?;
     let mut zombie = bounded.spawn(|| ())?;
     if !zombie.ended_within(PATIENCE)? {
-        return Err(Stop::Broken(
-            "a process with nothing to do has not ended".to_owned(),
-        ));
+        return Err(Stop::Broken("a process with nothing to do has not ended".to_owned()));
     }
     lab.accounting("processes in a group with one zombie")
         .covers([R135])
@@ -185,10 +160,7 @@ fn zombie_counts_until_it_is_reaped(lab: Lab) -> Outcome {
         .covers([R132])
         .file("pids.max")
         .answered(&bounded.try_spawn(|| ())?)
-        .equals(
-            "EAGAIN",
-            "the zombie is the one process that the limit allows",
-        );
+        .equals("EAGAIN", "the zombie is the one process that the limit allows");
     zombie.wait()?;
     lab.accounting("processes in the group once it is reaped")
         .covers([R135])
@@ -212,10 +184,9 @@ fn peak_is_the_most_there_ever_was(lab: Lab) -> Outcome {
     parent.enable("pids")?;
     let (group, outside) = (parent.make("group")?, lab.group("outside")?);
     let check = |when: &str, of_group: u64, of_parent: u64| -> Outcome {
-        for (name, group, expected) in [
-            ("the group", &group, of_group),
-            ("its parent", &parent, of_parent),
-        ] {
+        for (name, group, expected) in
+            [("the group", &group, of_group), ("its parent", &parent, of_parent)]
+        {
             lab.accounting(&format!("the peak of {name} {when}"))
                 .covers([R136])
                 .file("pids.peak")
@@ -238,9 +209,7 @@ fn peak_is_the_most_there_ever_was(lab: Lab) -> Outcome {
 
     // The limit has to stop the clone before the peak sees it.
     group.set("pids.max", 2)?;
-    let refused = (0..3)
-        .map(|_| group.try_spawn(|| ()))
-        .collect::<Result<Vec<_>, _>>()?;
+    let refused = (0..3).map(|_| group.try_spawn(|| ())).collect::<Result<Vec<_>, _>>()?;
     lab.enforcement("clones that the full group refused")
         .covers([R132])
         .file("pids.max")
@@ -303,14 +272,7 @@ fn counters_cannot_be_written(
     lab: Lab,
     #[values("pids.current", "pids.peak", "pids.events")] file: &str,
 ) -> Outcome {
-    lab.needs_file(
-        file,
-        if file == "pids.peak" {
-            "since 6.1"
-        } else {
-            "since 4.5"
-        },
-    )?;
+    lab.needs_file(file, if file == "pids.peak" { "since 6.1" } else { "since 4.5" })?;
     let group = lab.group("group")?;
     let _held = group.sleeper()?;
     let before = group.get(file)?;
@@ -334,7 +296,5 @@ fn counters_cannot_be_written(
 
 /// `ok`, or the name of the errno.
 fn errno_of(error: Option<std::io::Error>) -> String {
-    error.map_or("ok".to_owned(), |it| {
-        format!("{:?}", cgauge_lab::kernel::errno_of(&it))
-    })
+    error.map_or("ok".to_owned(), |it| format!("{:?}", cgauge_lab::kernel::errno_of(&it)))
 }

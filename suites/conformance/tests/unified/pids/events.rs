@@ -25,11 +25,7 @@ fn refused_fork_is_counted_where_the_limit_is(
     let by_limit = line.leaf.has("pids.events.local")?;
     let _held = line.refuse_in_leaf(&lab, limited)?;
     for (name, group) in line.groups() {
-        let counts = if by_limit {
-            line.is_at_or_above(name, limited)
-        } else {
-            name == "leaf"
-        };
+        let counts = if by_limit { line.is_at_or_above(name, limited) } else { name == "leaf" };
         let expected = if counts { REFUSED } else { 0 };
         let reason = if by_limit {
             "cgroup-v2.rst, pids.events max: times \"the cgroup's total number of processes hit the pids.max limit\", here or below"
@@ -196,11 +192,7 @@ impl Line {
     }
 
     fn groups(&self) -> [(&'static str, &Group); 3] {
-        [
-            ("top", &self.top),
-            ("middle", &self.middle),
-            ("leaf", &self.leaf),
-        ]
+        [("top", &self.top), ("middle", &self.middle), ("leaf", &self.leaf)]
     }
 
     fn is_at_or_above(&self, name: &str, limited: &str) -> bool {

@@ -11,9 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 fn fork_above_the_limit_fails_with_eagain(lab: Lab, #[values(1, 8, 64)] limit: u64) -> Outcome {
     let bounded = lab.group("bounded")?;
     bounded.set("pids.max", limit)?;
-    let mut held: Vec<_> = (0..limit)
-        .map(|_| bounded.sleeper())
-        .collect::<Result<_, _>>()?;
+    let mut held: Vec<_> = (0..limit).map(|_| bounded.sleeper()).collect::<Result<_, _>>()?;
 
     lab.enforcement("the answer to the clone above the limit")
         .covers([R132])
@@ -25,10 +23,7 @@ fn fork_above_the_limit_fails_with_eagain(lab: Lab, #[values(1, 8, 64)] limit: u
         .file("pids.current")
         .unit(Unit::Processes)
         .observed(bounded.number("pids.current")?)
-        .equals(
-            limit,
-            "each sleeper is one process, and the refused one is none",
-        );
+        .equals(limit, "each sleeper is one process, and the refused one is none");
 
     bounded.set("pids.max", limit + 1)?;
     held.push(bounded.sleeper()?);
@@ -36,10 +31,7 @@ fn fork_above_the_limit_fails_with_eagain(lab: Lab, #[values(1, 8, 64)] limit: u
         .covers([R132])
         .file("pids.max")
         .answered(&bounded.try_spawn(|| ())?)
-        .equals(
-            "EAGAIN",
-            "the limit was raised by one process, and that one is there",
-        );
+        .equals("EAGAIN", "the limit was raised by one process, and that one is there");
     Ok(())
 }
 
@@ -47,20 +39,11 @@ fn fork_above_the_limit_fails_with_eagain(lab: Lab, #[values(1, 8, 64)] limit: u
 #[rstest]
 fn every_way_to_fork_meets_the_limit(
     lab: Lab,
-    #[values(
-        Mechanism::Fork,
-        Mechanism::Vfork,
-        Mechanism::Clone3,
-        Mechanism::Thread
-    )]
+    #[values(Mechanism::Fork, Mechanism::Vfork, Mechanism::Clone3, Mechanism::Thread)]
     mechanism: Mechanism,
 ) -> Outcome {
     const FORKS: u64 = 5;
-    let load = ForkRate {
-        mechanism,
-        forks: FORKS,
-        deadline: Millis(1000),
-    };
+    let load = ForkRate { mechanism, forks: FORKS, deadline: Millis(1000) };
     let bounded = lab.group("bounded")?;
 
     // The load itself is one process. The kernel lets go of a thread only some
@@ -97,9 +80,7 @@ fn attach_above_the_limit_is_allowed(lab: Lab, #[values(0, 1, 3)] limit: u64) ->
     let outside = lab.group("outside")?;
     let bounded = lab.group("bounded")?;
     bounded.set("pids.max", limit)?;
-    let newcomers: Vec<_> = (0..limit + 2)
-        .map(|_| outside.sleeper())
-        .collect::<Result<_, _>>()?;
+    let newcomers: Vec<_> = (0..limit + 2).map(|_| outside.sleeper()).collect::<Result<_, _>>()?;
 
     for newcomer in &newcomers {
         lab.enforcement("the answer to a move into the group")
@@ -147,9 +128,7 @@ fn attach_above_the_limit_is_allowed(lab: Lab, #[values(0, 1, 3)] limit: u64) ->
 #[rstest]
 fn limit_lowered_below_what_is_there_ends_nobody(lab: Lab) -> Outcome {
     let bounded = lab.group("bounded")?;
-    let mut held: Vec<_> = (0..4)
-        .map(|_| bounded.sleeper())
-        .collect::<Result<_, _>>()?;
+    let mut held: Vec<_> = (0..4).map(|_| bounded.sleeper()).collect::<Result<_, _>>()?;
     lab.interface("the answer to a limit below the number of processes")
         .covers([R133])
         .file("pids.max")
@@ -167,13 +146,11 @@ fn limit_lowered_below_what_is_there_ends_nobody(lab: Lab) -> Outcome {
         while held.len() > left {
             held.pop().map_or(Ok(()), Process::end)?;
         }
-        lab.enforcement(&format!(
-            "the answer to a clone with {left} there and a limit of 2"
-        ))
-        .covers([R132])
-        .file("pids.max")
-        .answered(&bounded.try_spawn(|| ())?)
-        .equals(expected, "the clone makes one more than are there");
+        lab.enforcement(&format!("the answer to a clone with {left} there and a limit of 2"))
+            .covers([R132])
+            .file("pids.max")
+            .answered(&bounded.try_spawn(|| ())?)
+            .equals(expected, "the clone makes one more than are there");
     }
     Ok(())
 }
@@ -232,10 +209,7 @@ fn tightest_limit_on_the_way_up_holds(
             .file("pids.current")
             .unit(Unit::Processes)
             .observed(group.number("pids.current")?)
-            .equals(
-                held.len(),
-                "a charge that one level refuses is taken back at all levels",
-            );
+            .equals(held.len(), "a charge that one level refuses is taken back at all levels");
     }
     Ok(())
 }
