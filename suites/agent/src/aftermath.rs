@@ -9,11 +9,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+/// How long the kernel may take to end what was killed.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// At most so many lines of a kind are told: the first ones say why.
 const MOST_LINES: usize = 20;
 /// Words of the kernel log that speak of a bug in the kernel. Lockdep says
@@ -64,11 +68,15 @@ impl Before {
     /// Takes another picture, and cleans up what is in it and was not before.
     pub fn compare(mut self, root: &Path) -> Differences {
         let mut found = Differences::default();
-        for pid in pids().difference(&self.pids).filter(|it| is_of_user_space(**it)) {
+        let survivors: Vec<i32> =
+            pids().difference(&self.pids).copied().filter(|it| is_of_user_space(*it)).collect();
+        for pid in &survivors {
             found.leftovers.push(format!("process {pid} ({})", name_of(*pid)));
             // It may have ended since it was seen.
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
+        // Its groups can go only when it is gone itself.
+        await_end_of(&survivors);
         for group in (&groups_below(root) - &self.groups).iter().rev() {
             found.leftovers.push(format!("group {group}"));
             // A group that will not go is named above all the same.
@@ -135,6 +143,18 @@ fn is_of_user_space(pid: i32) -> bool {
     let behind = stat.rsplit_once(')').map_or("", |(_, it)| it);
     let flags = behind.split_ascii_whitespace().nth(6).and_then(|it| it.parse::<u64>().ok());
     flags.is_some_and(|it| it & PF_KTHREAD == 0)
+}
+
+fn await_end_of(killed: &[i32]) {
+    let deadline = Instant::now() + PATIENCE;
+    while killed.iter().any(|it| is_of_user_space(*it)) && Instant::now() < deadline {
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            if status == WaitStatus::StillAlive {
+                break;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn name_of(pid: i32) -> String {
