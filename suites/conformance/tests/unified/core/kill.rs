@@ -84,7 +84,7 @@ fn kill_ends_the_subtree_and_nothing_else(lab: Lab) -> Outcome {
 /// One write to `cgroup.kill` ends a bomb whose processes fork and end all the time, wherever in the subtree.
 #[rstest]
 fn kill_ends_a_fork_bomb(lab: Lab, #[values(8, 32)] limit: u64) -> Outcome {
-    const ROUNDS: u32 = 5;
+    const ROUNDS: u32 = 3;
     lab.needs_file(KILL, SINCE)?;
     let top = lab.group("top")?;
     top.set("pids.max", limit)?;
@@ -134,7 +134,7 @@ fn kill_ends_a_fork_bomb(lab: Lab, #[values(8, 32)] limit: u64) -> Outcome {
 /// The time from `cgroup.kill` to an empty group is measured, for few processes and many.
 #[rstest]
 fn killing_takes_its_time(lab: Lab, #[values(1, 16, 64)] processes: u64) -> Outcome {
-    const ROUNDS: usize = 5;
+    const ROUNDS: usize = 3;
     lab.needs_file(KILL, SINCE)?;
     let group = lab.group("group")?;
     let mut times = Vec::new();

@@ -17,7 +17,7 @@ const BEYOND: u64 = 32;
 #[rstest]
 #[case::wide_8(Order::BreadthFirst, 8)]
 #[case::wide_64(Order::BreadthFirst, 64)]
-#[case::wide_512(Order::BreadthFirst, 512)]
+#[case::wide_256(Order::BreadthFirst, 256)]
 #[case::deep_8(Order::DepthFirst, 8)]
 #[case::deep_64(Order::DepthFirst, 64)]
 fn fork_bomb_stops_at_the_limit(
