@@ -41,7 +41,7 @@ pub struct Needs {
     /// Kernel modules to load before the first case.
     #[serde(default)]
     pub modules: Vec<String>,
-    /// Parts of names of the cases that `--quick` runs; every case if empty.
+    /// How the names of the cases begin that `--quick` runs; every case if empty.
     #[serde(default)]
     pub quick: Vec<String>,
     /// Whether `run` without a suite's name runs it.
@@ -91,7 +91,7 @@ impl Suite {
 
     /// Whether `--quick` runs the case.
     pub fn is_quick(&self, case: &str) -> bool {
-        self.needs.quick.is_empty() || self.needs.quick.iter().any(|it| case.contains(it))
+        self.needs.quick.is_empty() || self.needs.quick.iter().any(|it| case.starts_with(it))
     }
 }
 
