@@ -27,7 +27,7 @@ use self::case::Bench;
 use self::journal::Journal;
 use self::progress::Progress;
 use crate::build::{self, Binaries};
-use crate::catalogue::{self, Suite};
+use crate::catalogue::{self, Suite, When};
 use crate::exit::{Exit, usage};
 use crate::flags;
 use crate::plan::{self, Case, Configuration};
@@ -71,7 +71,13 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
         kernels.push(kernel.map_err(|it| explain_kernel(it, flags.kernel.is_empty()))?);
     }
     let qemu = cgauge_provision::find_or_install(&tools, &say)?;
-    let suite_names: Vec<&str> = suites.iter().map(|it| it.name.as_str()).collect();
+    // Every suite is in the guest whichever is named: a case run alone has to find
+    // the very guest, down to its memory, that it finds in a whole run.
+    let in_guest = |it: &&Suite| {
+        it.needs.when == When::Always || suites.iter().any(|named| named.name == it.name)
+    };
+    let suite_names: Vec<&str> =
+        known.iter().filter(in_guest).map(|it| it.name.as_str()).collect();
     let binaries = build::guest_binaries(workspace, &suite_names)?;
     let listed: Vec<_> =
         suites.iter().map(|suite| (*suite, cases_in(&binaries, &suite.name))).collect();
