@@ -76,8 +76,7 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
     let in_guest = |it: &&Suite| {
         it.needs.when == When::Always || suites.iter().any(|named| named.name == it.name)
     };
-    let suite_names: Vec<&str> =
-        known.iter().filter(in_guest).map(|it| it.name.as_str()).collect();
+    let suite_names: Vec<&str> = known.iter().filter(in_guest).map(|it| it.name.as_str()).collect();
     let binaries = build::guest_binaries(workspace, &suite_names)?;
     let listed: Vec<_> =
         suites.iter().map(|suite| (*suite, cases_in(&binaries, &suite.name))).collect();
