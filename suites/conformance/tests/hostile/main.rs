@@ -166,7 +166,17 @@ fn speaks_for_another(lab: Lab) -> Outcome {
 fn leaves_things_behind(lab: Lab) -> Outcome {
     one_good_check(&lab);
     let group = lab.group("left-behind")?;
-    std::mem::forget(group.sleeper()?);
+    let ready = Gate::new()?;
+    let stays: Process = group.spawn(|| {
+        // It shall outlive its parent, as no process of an honest case does.
+        let _ = nix::sys::prctl::set_pdeathsig(None);
+        ready.open();
+        loop {
+            nix::unistd::pause();
+        }
+    })?;
+    ready.pass();
+    std::mem::forget(stays);
     std::mem::forget(group);
     let none: Option<&str> = None;
     nix::mount::mount(Some("none"), "/tmp", Some("tmpfs"), nix::mount::MsFlags::empty(), none)
