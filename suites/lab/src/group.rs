@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cgauge_record::CheckKind;
-use nix::fcntl::OFlag;
 use nix::unistd::Pid;
 
 use crate::check::{Question, Recorder};
@@ -182,12 +181,6 @@ impl Group {
     #[must_use]
     pub fn dir(&self) -> &Dir {
         &self.dir
-    }
-
-    /// Opens `file` for writing by someone else or at another time.
-    pub fn open_for_writing(&self, file: &str) -> Result<std::fs::File, Stop> {
-        let opened = self.dir.open_file(file, OFlag::O_WRONLY);
-        self.accepted(opened)
     }
 
     fn shaped<T>(
