@@ -38,9 +38,13 @@ pub struct Needs {
     pub cpus: u32,
     /// Memory, as `512M`.
     pub memory: String,
-    /// Kernel modules to load before the first case.
+    /// Kernel modules to load before the first case, each with its parameters:
+    /// `null_blk nr_devices=0`.
     #[serde(default)]
     pub modules: Vec<String>,
+    /// Further words for the kernel's command line.
+    #[serde(default)]
+    pub boot: Vec<String>,
     /// How the names of the cases begin that `--quick` runs; every case if empty.
     #[serde(default)]
     pub quick: Vec<String>,
@@ -229,6 +233,7 @@ mod tests {
                 cpus: 1,
                 memory: "1M".into(),
                 modules: vec![],
+                boot: vec![],
                 quick: vec![],
                 when: When::Always,
             },

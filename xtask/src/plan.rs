@@ -173,7 +173,8 @@ mod tests {
 
     fn suite(name: &str, quick: &[&str], when: When) -> Suite {
         let quick = quick.iter().map(|it| (*it).to_owned()).collect();
-        let needs = Needs { cpus: 1, memory: "64M".into(), modules: vec![], quick, when };
+        let needs =
+            Needs { cpus: 1, memory: "64M".into(), modules: vec![], boot: vec![], quick, when };
         Suite { name: name.into(), needs, functions: [].into() }
     }
 

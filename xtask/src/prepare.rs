@@ -22,13 +22,18 @@ use crate::build::Binaries;
 /// boot takes 5 to 10 s.
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
 
-/// What a guest has to offer; suites that need the same share saved guests.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a suite's guest has to offer. Each suite has a guest of its own: a case
+/// finds the same one, down to its memory, whatever else is in the run.
+#[derive(Clone, Debug)]
 pub struct Needs {
-    /// Its size.
+    /// The suite.
+    pub suite: String,
+    /// The guest's size.
     pub profile: Profile,
-    /// Kernel modules, as the suite names them.
+    /// Kernel modules with their parameters, as the suite names them.
     pub modules: Vec<String>,
+    /// Further words for the kernel's command line.
+    pub boot: Vec<String>,
 }
 
 /// What every machine of a run has in common.
@@ -58,7 +63,7 @@ pub fn machine(
     say: &dyn Fn(&str),
 ) -> Result<Vm> {
     let modules = modules(kernel, &needs.modules, say)?;
-    let initramfs = initramfs(&common.cache, binaries, &modules)?;
+    let initramfs = initramfs(&common.cache, binaries, needs, &modules)?;
     let machine = Machine {
         qemu: common.qemu.path.clone(),
         qemu_version: common.qemu.version.clone(),
@@ -71,6 +76,7 @@ pub fn machine(
         initramfs: initramfs.path,
         initramfs_sha256: initramfs.sha256,
         hierarchy,
+        boot: needs.boot.clone(),
         host_tsc_khz: match common.clock {
             Clock::Virtual => 0,
             Clock::Wall => tsc_khz(),
@@ -94,14 +100,26 @@ fn modules(
     say: &dyn Fn(&str),
 ) -> Result<Vec<cgauge_provision::Module>> {
     let mut present = Vec::new();
-    for name in wanted {
-        match kernel.load_plan(std::slice::from_ref(name)) {
+    for name in wanted.iter().map(|it| name_of(it)) {
+        match kernel.load_plan(&[name]) {
             Ok(_) => present.push(name),
             Err(error @ ModuleError::MissingModule { .. }) => say(&error.to_string()),
             Err(error) => return Err(error.into()),
         }
     }
     Ok(kernel.load_plan(&present)?.modules)
+}
+
+/// A module's name, of `null_blk nr_devices=0`.
+fn name_of(wanted: &str) -> &str {
+    wanted.split_ascii_whitespace().next().unwrap_or_default()
+}
+
+/// The parameters that a suite gives to the module `name`.
+fn parameters_of<'a>(name: &str, wanted: &'a [String]) -> &'a str {
+    // A dash and an underscore are one letter in a module's name.
+    let same = |it: &&String| name_of(it).replace('-', "_") == name.replace('-', "_");
+    wanted.iter().find(same).map_or("", |it| it[name_of(it).len()..].trim())
 }
 
 struct Packed {
@@ -113,6 +131,7 @@ struct Packed {
 fn initramfs(
     cache: &Path,
     binaries: &Binaries,
+    needs: &Needs,
     modules: &[cgauge_provision::Module],
 ) -> Result<Packed> {
     let mut files = BTreeMap::new();
@@ -123,7 +142,7 @@ fn initramfs(
     };
     add("/init".to_owned(), &binaries.agent)?;
     add("/bin/cgauge-workload".to_owned(), &binaries.workload)?;
-    for suite in &binaries.suites {
+    for suite in binaries.suites.iter().filter(|it| it.name == needs.suite) {
         add(format!("/suites/{}", suite.name), &suite.path)?;
     }
     let mut digest = Sha256::new();
@@ -132,7 +151,8 @@ fn initramfs(
         digest.update(bytes);
     }
     for module in modules {
-        digest.update(format!("{} {}\n", module.name, module.bytes.len()));
+        let parameters = parameters_of(&module.name, &needs.modules);
+        digest.update(format!("{} {} {parameters}\n", module.name, module.bytes.len()));
         digest.update(&module.bytes);
     }
     let sha256: String = digest.finalize().iter().map(|it| format!("{it:02x}")).collect();
@@ -147,8 +167,13 @@ fn initramfs(
             archive = archive.file(&place, bytes, Mode::EXECUTABLE);
         }
         for (index, module) in modules.iter().enumerate() {
-            let place = format!("/modules/{index:03}-{}.ko", module.name);
-            archive = archive.file(&place, module.bytes.clone(), Mode::DATA);
+            let place = format!("/modules/{index:03}-{}", module.name);
+            let parameters = parameters_of(&module.name, &needs.modules);
+            archive = archive.file(&format!("{place}.ko"), module.bytes.clone(), Mode::DATA).file(
+                &format!("{place}.parameters"),
+                parameters,
+                Mode::DATA,
+            );
         }
         let scratch = cache.scratch()?;
         let made = scratch.path().join("initramfs");

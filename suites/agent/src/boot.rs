@@ -4,6 +4,7 @@
 //! It knows no case. What it cannot do it says in one sentence, for a guest has
 //! nobody to ask.
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -12,7 +13,7 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 
 /// Where the initramfs keeps the modules to load, named so that their sorted
-/// order is the order of their dependencies.
+/// order is the order of their dependencies, each beside its parameters.
 const MODULES: &str = "/modules";
 /// Where the unified hierarchy is mounted.
 pub const UNIFIED: &str = "/sys/fs/cgroup";
@@ -98,10 +99,14 @@ fn load_modules() -> Result<(), Error> {
         return Ok(());
     };
     let mut paths: Vec<_> = folder.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|it| it.extension().is_some_and(|it| it == "ko"));
     paths.sort();
     for path in paths {
         let module = fs::File::open(&path).map_err(|source| file(&path, source))?;
-        match finit_module(&module, c"", ModuleInitFlags::empty()) {
+        // What is in the file is text without a NUL byte; an empty one loads as well.
+        let parameters = fs::read(path.with_extension("parameters")).unwrap_or_default();
+        let parameters = CString::new(parameters).unwrap_or_default();
+        match finit_module(&module, &parameters, ModuleInitFlags::empty()) {
             // Built in, or loaded by another's request already.
             Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
             Err(errno) => {

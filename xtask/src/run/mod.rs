@@ -27,7 +27,7 @@ use self::case::Bench;
 use self::journal::Journal;
 use self::progress::Progress;
 use crate::build::{self, Binaries};
-use crate::catalogue::{self, Suite, When};
+use crate::catalogue::{self, Suite};
 use crate::exit::{Exit, usage};
 use crate::flags;
 use crate::plan::{self, Case, Configuration};
@@ -71,12 +71,7 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
         kernels.push(kernel.map_err(|it| explain_kernel(it, flags.kernel.is_empty()))?);
     }
     let qemu = cgauge_provision::find_or_install(&tools, &say)?;
-    // Every suite is in the guest whichever is named: a case run alone has to find
-    // the very guest, down to its memory, that it finds in a whole run.
-    let in_guest = |it: &&Suite| {
-        it.needs.when == When::Always || suites.iter().any(|named| named.name == it.name)
-    };
-    let suite_names: Vec<&str> = known.iter().filter(in_guest).map(|it| it.name.as_str()).collect();
+    let suite_names: Vec<&str> = suites.iter().map(|it| it.name.as_str()).collect();
     let binaries = build::guest_binaries(workspace, &suite_names)?;
     let listed: Vec<_> =
         suites.iter().map(|suite| (*suite, cases_in(&binaries, &suite.name))).collect();
@@ -172,15 +167,16 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// What a suite needs, and the machine that offers it once it is made.
+type Machine = (Needs, OnceLock<Result<Vm, String>>);
+
 /// The cases of one configuration, and the machines that they need.
 struct Unit<'a> {
     configuration: &'a Configuration,
     kernel: &'a Kernel,
     cases: Vec<Case>,
-    /// The machines, by what they offer; each made once.
-    machines: Vec<(Needs, OnceLock<Result<Vm, String>>)>,
-    /// The place in `machines` of each suite's.
-    machine_of: Vec<(String, usize)>,
+    /// Each suite's machine, made once.
+    machines: Vec<Machine>,
 }
 
 impl<'a> Unit<'a> {
@@ -191,10 +187,10 @@ impl<'a> Unit<'a> {
         suites: &[&Suite],
         flags: &flags::Run,
     ) -> Result<Self> {
-        let mut machines: Vec<(Needs, OnceLock<Result<Vm, String>>)> = Vec::new();
-        let mut machine_of = Vec::new();
+        let mut machines = Vec::new();
         for suite in suites.iter().filter(|it| cases.iter().any(|case| case.suite == it.name)) {
             let needs = Needs {
+                suite: suite.name.clone(),
                 profile: Profile {
                     cpus: flags.cpus.map_or(suite.needs.cpus, std::num::NonZeroU32::get),
                     memory_bytes: match flags.memory {
@@ -203,19 +199,15 @@ impl<'a> Unit<'a> {
                     },
                 },
                 modules: suite.needs.modules.clone(),
+                boot: suite.needs.boot.clone(),
             };
-            let place = machines.iter().position(|(it, _)| *it == needs).unwrap_or_else(|| {
-                machines.push((needs, OnceLock::new()));
-                machines.len() - 1
-            });
-            machine_of.push((suite.name.clone(), place));
+            machines.push((needs, OnceLock::new()));
         }
-        Ok(Self { configuration, kernel, cases, machines, machine_of })
+        Ok(Self { configuration, kernel, cases, machines })
     }
 
-    fn machine(&self, suite: &str) -> &(Needs, OnceLock<Result<Vm, String>>) {
-        let place = self.machine_of.iter().find(|(it, _)| it == suite).map_or(0, |(_, it)| *it);
-        &self.machines[place]
+    fn machine(&self, suite: &str) -> Option<&Machine> {
+        self.machines.iter().find(|(needs, _)| needs.suite == suite)
     }
 }
 
@@ -280,7 +272,9 @@ impl Shared {
     }
 
     fn work(&self, worker: u32, batch: &Batch<'_>) -> Result<()> {
-        let (needs, machine) = batch.unit.machine(&batch.cases[0].suite);
+        let Some((needs, machine)) = batch.unit.machine(&batch.cases[0].suite) else {
+            return Ok(());
+        };
         match machine.get() {
             Some(Ok(vm)) => {
                 let bench = Bench {
@@ -396,8 +390,8 @@ struct Batch<'a> {
 /// guest has to be booted for it.
 fn batches<'a>(units: &'a [Unit<'a>]) -> Vec<Batch<'a>> {
     let of_suite = |unit: &'a Unit<'a>, cases: &'a [Case]| {
-        let booted =
-            matches!(unit.machine(&cases[0].suite).1.get(), Some(Ok(vm)) if !vm.is_saved());
+        let made = unit.machine(&cases[0].suite).and_then(|(_, it)| it.get());
+        let booted = matches!(made, Some(Ok(vm)) if !vm.is_saved());
         let each = if booted { cases.len() } else { 1 };
         cases.chunks(each).map(move |cases| Batch { unit, cases })
     };

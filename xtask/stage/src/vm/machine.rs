@@ -91,6 +91,8 @@ pub struct Machine {
     pub initramfs_sha256: String,
     /// How the agent is to mount the controllers.
     pub hierarchy: Hierarchy,
+    /// Further words for the kernel's command line.
+    pub boot: Vec<String>,
     /// The TSC frequency that the guest sees when its clock is the wall's.
     pub host_tsc_khz: u64,
 }
@@ -226,6 +228,7 @@ impl Machine {
                     .map(str::to_owned),
             );
         }
+        words.extend(self.boot.iter().cloned());
         words.join(" ")
     }
 
@@ -308,6 +311,7 @@ mod tests {
             initramfs: "/k/initramfs".into(),
             initramfs_sha256: "bb".into(),
             hierarchy: Hierarchy::Unified,
+            boot: vec!["numa=fake=2".into()],
             host_tsc_khz: 2_300_000,
         }
     }

@@ -1,0 +1,1 @@
+//! The cpuset controller on the unified hierarchy (cgroup-v2.rst, "Cpuset").

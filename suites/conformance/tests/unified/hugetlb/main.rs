@@ -1,0 +1,1 @@
+//! The hugetlb controller on the unified hierarchy (cgroup-v2.rst, "HugeTLB").

@@ -1,0 +1,1 @@
+//! The misc controller on the unified hierarchy (cgroup-v2.rst, "Misc").

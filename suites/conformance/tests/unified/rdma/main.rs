@@ -1,0 +1,1 @@
+//! The rdma controller on the unified hierarchy (cgroup-v2.rst, "RDMA").
