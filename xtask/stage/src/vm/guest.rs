@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cgauge_record::Message;
 use nix::errno::Errno;
@@ -18,6 +18,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::machine::{Files, Machine, Purpose};
+use super::patience::Patience;
 use super::qmp::Qmp;
 use crate::{Error, GuestEnd};
 
@@ -133,12 +134,12 @@ impl Guest {
         stop: &AtomicBool,
         hear: &mut dyn FnMut(Message),
     ) -> Result<GuestEnd, Error> {
-        let mut last_word = Instant::now();
+        let mut patience = self.patience(deadline);
         loop {
             let ended = self.ended_within(TICK)?;
             match self.records.read(hear)? {
                 Heard::Nothing => {}
-                Heard::Messages => last_word = Instant::now(),
+                Heard::Messages => patience.renew(),
                 Heard::Babble(reason) => {
                     self.kill();
                     return Ok(GuestEnd::Babbled { reason });
@@ -151,7 +152,7 @@ impl Guest {
                 self.kill();
                 return Ok(GuestEnd::Interrupted);
             }
-            if last_word.elapsed() > deadline {
+            if patience.is_over() {
                 self.kill();
                 return Ok(GuestEnd::Silent { after: deadline });
             }
@@ -161,6 +162,11 @@ impl Guest {
     /// The messages so far, without waiting.
     pub(super) fn hear_now(&mut self, hear: &mut dyn FnMut(Message)) -> Result<Heard, Error> {
         self.records.read(hear)
+    }
+
+    /// Waits `limit` for the guest, from now on.
+    pub(super) fn patience(&self, limit: Duration) -> Patience {
+        Patience::new(self.child.id(), limit)
     }
 
     fn ended_within(&mut self, time: Duration) -> Result<Option<ExitStatus>, Error> {

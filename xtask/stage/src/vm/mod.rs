@@ -5,6 +5,7 @@
 
 mod guest;
 mod machine;
+mod patience;
 mod probe;
 mod qmp;
 mod saved;

@@ -62,7 +62,8 @@ enum Yes {
 pub fn choose(machine: &Machine, settings: &Settings, say: &dyn Fn(&str)) -> Result<Vm, Error> {
     let kept_in = place(machine, settings);
     let kept = kept_in.as_deref().and_then(recall);
-    let mut failure = None;
+    let mut failure =
+        Error::NotReady { reason: "there is no machine to try".to_owned(), console: Vec::new() };
     let ways = kept.map_or_else(|| ways(machine.clock), |it| vec![it]);
     let was_kept = kept.is_some();
     for way in ways {
@@ -81,7 +82,7 @@ pub fn choose(machine: &Machine, settings: &Settings, say: &dyn Fn(&str)) -> Res
                     way.model.name(),
                     way.accelerator.name()
                 ));
-                failure = Some(error);
+                failure = error;
             }
         }
     }
@@ -89,7 +90,7 @@ pub fn choose(machine: &Machine, settings: &Settings, say: &dyn Fn(&str)) -> Res
         // What once worked does no longer: look anew next time.
         let _ = fs::remove_file(place);
     }
-    Err(failure.unwrap_or(Error::NoChannel))
+    Err(failure)
 }
 
 /// The ways to run a kernel, the best first.

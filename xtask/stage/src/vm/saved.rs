@@ -161,7 +161,7 @@ pub(super) fn wait_until_ready(
     deadline: Duration,
     stop: &AtomicBool,
 ) -> Result<Ready, Error> {
-    let began = Instant::now();
+    let patience = guest.patience(deadline);
     let ended = loop {
         if stop.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(Error::Interrupted);
@@ -170,7 +170,7 @@ pub(super) fn wait_until_ready(
             .wait_for(&["GUEST_PANICKED", "SHUTDOWN"], Instant::now() + Duration::from_millis(50));
         match event {
             Ok(_) => break true,
-            Err(super::qmp::Error::Silent(_)) if began.elapsed() < deadline => {}
+            Err(super::qmp::Error::Silent(_)) if !patience.is_over() => {}
             Err(super::qmp::Error::Silent(_)) => break false,
             Err(_) => break true,
         }
