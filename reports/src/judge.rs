@@ -280,6 +280,7 @@ mod tests {
             at_most: Some(at_most.into()),
             equals: None,
             bound_reason: "pids.max is 8".into(),
+            beyond_lies: String::new(),
             verdict: Verdict::Pass,
         }
     }

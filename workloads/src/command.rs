@@ -7,7 +7,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
 use crate::fork_bomb::Member;
-use crate::{Failure, ForkBomb, ForkRate, HoldMemory, Sleep, Spin};
+use crate::{BlockIo, Burn, Failure, ForkBomb, ForkRate, HoldMemory, MemoryHog, Sleep, Spin};
 
 /// Puts a load on the kernel and prints what is true about it, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -19,11 +19,14 @@ pub struct Command {
 
 #[derive(Clone, Debug, PartialEq, Eq, clap::Subcommand)]
 enum AnyLoad {
+    BlockIo(BlockIo),
+    Burn(Burn),
     ForkBomb(ForkBomb),
     #[command(hide = true)]
     ForkBombMember(Member),
     ForkRate(ForkRate),
     HoldMemory(HoldMemory),
+    MemoryHog(MemoryHog),
     Sleep(Sleep),
     Spin(Spin),
 }
@@ -37,10 +40,13 @@ impl Command {
         set_pdeathsig(Signal::SIGKILL)
             .map_err(|errno| Failure::system("prctl(PR_SET_PDEATHSIG)", errno))?;
         match &self.load {
+            AnyLoad::BlockIo(load) => load.run(),
+            AnyLoad::Burn(load) => load.run(),
             AnyLoad::ForkBomb(load) => load.run(),
             AnyLoad::ForkBombMember(member) => member.run(),
             AnyLoad::ForkRate(load) => load.run(),
             AnyLoad::HoldMemory(load) => load.run(),
+            AnyLoad::MemoryHog(load) => load.run(),
             AnyLoad::Sleep(load) => load.run(),
             AnyLoad::Spin(load) => load.run(),
         }
@@ -57,7 +63,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Afterwards, Backing, Load, Mechanism, Millis, OnDeath, Order};
+    use crate::{
+        Access, Afterwards, Backing, Load, Mechanism, Millis, OnDeath, Operation, Order, Pattern,
+    };
 
     fn parse(args: Vec<OsString>) -> AnyLoad {
         let line = std::iter::once(OsString::from(crate::BINARY)).chain(args);
@@ -113,6 +121,27 @@ mod tests {
             prop_assert_eq!(parse(load.args()), AnyLoad::Spin(load));
             let load = Sleep { deadline };
             prop_assert_eq!(parse(load.args()), AnyLoad::Sleep(load));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_io_reads_back(
+            path in path(),
+            operation in any::<Operation>(),
+            access in any::<Access>(),
+            pattern in any::<Pattern>(),
+            numbers in prop::array::uniform6(prop::num::u64::ANY),
+            depth in prop::num::u32::ANY,
+            window in millis(),
+            deadline in millis(),
+        ) {
+            let [block_bytes, offset_bytes, span_bytes, requests, rate, seed] = numbers;
+            let load = BlockIo {
+                path, operation, access, pattern, block_bytes, offset_bytes, span_bytes, depth,
+                requests, rate, seed, window, deadline,
+            };
+            prop_assert_eq!(parse(load.args()), AnyLoad::BlockIo(load));
         }
     }
 

@@ -5,6 +5,8 @@
 //! what the binary prints turns back into the load's [truth](crate::truth).
 //! Nothing here knows of cases, checks or virtual machines.
 
+mod block_io;
+mod burn;
 mod command;
 mod failure;
 mod fork_bomb;
@@ -13,6 +15,7 @@ mod guard;
 mod hold_memory;
 mod journal;
 mod mapping;
+mod memory_hog;
 mod options;
 mod output;
 mod raw;
@@ -20,18 +23,22 @@ mod series;
 mod sleep;
 mod spin;
 pub mod truth;
+mod uring;
 
 use std::ffi::OsString;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use block_io::{Access, BlockIo, Operation, Pattern};
+pub use burn::{Burn, Work};
 pub use command::Command;
 pub use failure::Failure;
 pub use fork_bomb::{Afterwards, ForkBomb, OnDeath, Order};
 pub use fork_rate::ForkRate;
 pub use guard::Refusal;
 pub use hold_memory::{Backing, HoldMemory};
+pub use memory_hog::{Growth, MaybePath, MemoryHog};
 pub use options::{Mechanism, Millis};
 pub use series::Series;
 pub use sleep::Sleep;

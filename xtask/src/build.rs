@@ -90,6 +90,12 @@ pub fn guest_binaries(workspace: &Path, suites: &[&str]) -> Result<Binaries> {
     })
 }
 
+/// The cases of one suite among the binaries.
+pub fn cases_of_suite(binaries: &Binaries, suite: &str) -> Vec<String> {
+    let found = binaries.suites.iter().find(|it| it.name == suite);
+    found.map(|it| it.cases.clone()).unwrap_or_default()
+}
+
 /// The executables that cargo speaks of, by their target's name.
 fn executables(messages: &[u8]) -> Vec<(String, PathBuf)> {
     let lines = messages.split(|it| *it == b'\n');

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use cgauge_record::Requirement;
+use cgauge_record::{Hierarchy, Requirement};
 use serde::Deserialize;
 use syn::visit::Visit;
 
@@ -45,12 +45,19 @@ pub struct Needs {
     /// Further words for the kernel's command line.
     #[serde(default)]
     pub boot: Vec<String>,
+    /// The hierarchies that it is for, the one to run it on if nobody says first.
+    #[serde(default = "unified")]
+    pub hierarchies: Vec<Hierarchy>,
     /// How the names of the cases begin that `--quick` runs; every case if empty.
     #[serde(default)]
     pub quick: Vec<String>,
     /// Whether `run` without a suite's name runs it.
     #[serde(default)]
     pub when: When,
+}
+
+fn unified() -> Vec<Hierarchy> {
+    vec![Hierarchy::Unified]
 }
 
 /// When a suite runs.
@@ -84,13 +91,17 @@ pub struct Function {
 impl Suite {
     /// What the source says of the case with this full name.
     pub fn function(&self, case: &str) -> Function {
+        self.function_name(case).map(|it| self.functions[it].clone()).unwrap_or_default()
+    }
+
+    /// The function that the case with this full name is a call of.
+    pub fn function_name(&self, case: &str) -> Option<&String> {
         // Parameters follow as further parts of the name.
         let of_case = |it: &&String| {
             case.strip_prefix(it.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
         };
-        let name = self.functions.keys().filter(of_case).max_by_key(|it| it.len());
-        name.map(|it| self.functions[it].clone()).unwrap_or_default()
+        self.functions.keys().filter(of_case).max_by_key(|it| it.len())
     }
 
     /// Whether `--quick` runs the case.
@@ -234,6 +245,7 @@ mod tests {
                 memory: "1M".into(),
                 modules: vec![],
                 boot: vec![],
+                hierarchies: unified(),
                 quick: vec![],
                 when: When::Always,
             },

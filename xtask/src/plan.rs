@@ -50,13 +50,8 @@ pub fn suites<'a>(known: &'a [Suite], wanted: &[String]) -> Result<Vec<&'a Suite
 pub fn cases(listed: &Listed<'_>, flags: &Run) -> Result<Vec<Case>, UsageError> {
     let mut chosen = Vec::new();
     for (suite, names) in listed {
-        for name in names {
-            let matches = flags.case.is_empty() || flags.case.iter().any(|it| name.contains(it));
-            if matches && (!flags.quick || suite.is_quick(name)) {
-                let promise = suite.function(name).promise;
-                chosen.push(Case { suite: suite.name.clone(), name: name.clone(), promise });
-            }
-        }
+        let cases = named(suite, names.clone(), &flags.case);
+        chosen.extend(cases.into_iter().filter(|it| !flags.quick || suite.is_quick(&it.name)));
     }
     for wanted in &flags.case {
         if !listed.iter().any(|(_, names)| names.iter().any(|it| it.contains(wanted))) {
@@ -71,6 +66,17 @@ pub fn cases(listed: &Listed<'_>, flags: &Run) -> Result<Vec<Case>, UsageError> 
         Some(partition) => part_of(chosen, partition),
         None => chosen,
     })
+}
+
+/// The cases of `suite` among `names` that have one of `wanted` in their name;
+/// all of them if nothing is wanted.
+pub fn named(suite: &Suite, names: Vec<String>, wanted: &[String]) -> Vec<Case> {
+    let matches = |name: &String| wanted.is_empty() || wanted.iter().any(|it| name.contains(it));
+    let case = |name: String| {
+        let promise = suite.function(&name).promise;
+        Case { suite: suite.name.clone(), name, promise }
+    };
+    names.into_iter().filter(matches).map(case).collect()
 }
 
 fn no_such_case(wanted: &str, listed: &Listed<'_>) -> UsageError {
@@ -117,20 +123,24 @@ impl Configuration {
 }
 
 /// The product of what the user named; without what cannot be, with the reason.
-pub fn configurations(kernels: &[String], flags: &Run) -> (Vec<Configuration>, Vec<String>) {
+pub fn configurations(
+    kernels: &[String],
+    suites: &[&Suite],
+    flags: &Run,
+) -> (Vec<Configuration>, Vec<String>) {
     let mut possible = Vec::new();
     let mut left_out = Vec::new();
     for kernel in kernels {
-        for hierarchy in &flags.hierarchy {
+        for hierarchy in hierarchies(suites, flags) {
             for driver in &flags.driver {
                 for stage in &flags.stage {
                     let it = Configuration {
                         kernel: kernel.clone(),
-                        hierarchy: (*hierarchy).into(),
+                        hierarchy,
                         driver: (*driver).into(),
                         stage: (*stage).into(),
                     };
-                    match obstacle(&it) {
+                    match obstacle(&it, suites, flags) {
                         None => possible.push(it),
                         Some(why) => left_out.push(format!("{} is left out: {why}", it.name())),
                     }
@@ -141,9 +151,30 @@ pub fn configurations(kernels: &[String], flags: &Run) -> (Vec<Configuration>, V
     (possible, left_out)
 }
 
-fn obstacle(it: &Configuration) -> Option<&'static str> {
-    if it.hierarchy != Hierarchy::Unified {
-        return Some("the suites of this version are for the unified hierarchy");
+/// The hierarchies that the user named, else those that the suites are for.
+fn hierarchies(suites: &[&Suite], flags: &Run) -> Vec<Hierarchy> {
+    let named = flags.hierarchy.iter().map(|it| (*it).into());
+    let own = suites.iter().filter_map(|it| it.needs.hierarchies.first().copied());
+    let mut wanted: Vec<Hierarchy> = if named.len() > 0 { named.collect() } else { own.collect() };
+    wanted.sort();
+    wanted.dedup();
+    wanted
+}
+
+/// Whether `suite` runs on `hierarchy`: one that it is for, and that the user
+/// named; the first that it is for if the user named none.
+pub fn runs_on(suite: &Suite, hierarchy: Hierarchy, flags: &Run) -> bool {
+    let fit = &suite.needs.hierarchies;
+    if flags.hierarchy.is_empty() {
+        fit.first() == Some(&hierarchy)
+    } else {
+        fit.contains(&hierarchy)
+    }
+}
+
+fn obstacle(it: &Configuration, suites: &[&Suite], flags: &Run) -> Option<&'static str> {
+    if !suites.iter().any(|suite| runs_on(suite, it.hierarchy, flags)) {
+        return Some("none of the suites is for this hierarchy");
     }
     if it.driver != Driver::Cgroupfs {
         return Some("the suites of this version make their groups themselves (cgroupfs)");
@@ -173,8 +204,15 @@ mod tests {
 
     fn suite(name: &str, quick: &[&str], when: When) -> Suite {
         let quick = quick.iter().map(|it| (*it).to_owned()).collect();
-        let needs =
-            Needs { cpus: 1, memory: "64M".into(), modules: vec![], boot: vec![], quick, when };
+        let needs = Needs {
+            cpus: 1,
+            memory: "64M".into(),
+            modules: vec![],
+            boot: vec![],
+            hierarchies: vec![Hierarchy::Unified],
+            quick,
+            when,
+        };
         Suite { name: name.into(), needs, functions: [].into() }
     }
 
@@ -219,10 +257,37 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_left_out_with_the_reason() {
-        let (possible, left_out) =
-            configurations(&names(&["debian:6.1"]), &flags("--hierarchy unified,legacy"));
+        let unified = suite("pids", &[], When::Always);
+        let (possible, left_out) = configurations(
+            &names(&["debian:6.1"]),
+            &[&unified],
+            &flags("--hierarchy unified,legacy"),
+        );
         assert_eq!(possible[0].name(), "debian:6.1/unified/cgroupfs/vm");
-        insta::assert_snapshot!(left_out.join("\n"), @"debian:6.1/legacy/cgroupfs/vm is left out: the suites of this version are for the unified hierarchy");
+        insta::assert_snapshot!(left_out.join("\n"), @"debian:6.1/legacy/cgroupfs/vm is left out: none of the suites is for this hierarchy");
+    }
+
+    #[test]
+    fn a_suite_runs_on_its_own_hierarchy_unless_another_is_named() {
+        let unified = suite("pids", &[], When::Always);
+        let mut old = suite("blkio", &[], When::Always);
+        old.needs.hierarchies = vec![Hierarchy::Legacy, Hierarchy::Hybrid];
+        let on = |line: &str| {
+            let (found, _) = configurations(&names(&["k"]), &[&unified, &old], &flags(line));
+            let suites = |it: &Configuration| {
+                let mut text = format!("{:?}", it.hierarchy);
+                for suite in [&unified, &old] {
+                    if runs_on(suite, it.hierarchy, &flags(line)) {
+                        text += &format!(" {}", suite.name);
+                    }
+                }
+                text
+            };
+            found.iter().map(suites).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(on(""), "Unified pids, Legacy blkio");
+        assert_eq!(on("--hierarchy hybrid"), "Hybrid blkio");
+        assert_eq!(on("--hierarchy unified"), "Unified pids");
     }
 
     proptest! {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,6 +18,8 @@ use cgauge_stage::vm::{Accelerator, Machine, Model, Profile, Settings, Vm, choos
 use sha2::{Digest, Sha256};
 
 use crate::build::Binaries;
+use crate::catalogue::Suite;
+use crate::flags::Size;
 
 /// How long a kernel may take to boot. Under a translator on a busy machine a
 /// boot takes 5 to 10 s.
@@ -34,6 +37,23 @@ pub struct Needs {
     pub modules: Vec<String>,
     /// Further words for the kernel's command line.
     pub boot: Vec<String>,
+}
+
+impl Needs {
+    /// What `suite` asks for, where the command line asks for nothing else.
+    pub fn of(suite: &Suite, cpus: Option<NonZeroU32>, memory: Option<Size>) -> Result<Self> {
+        let memory_bytes = match memory {
+            Some(size) => size.bytes,
+            None => suite.needs.memory_bytes()?,
+        };
+        let cpus = cpus.map_or(suite.needs.cpus, NonZeroU32::get);
+        Ok(Self {
+            suite: suite.name.clone(),
+            profile: Profile { cpus, memory_bytes },
+            modules: suite.needs.modules.clone(),
+            boot: suite.needs.boot.clone(),
+        })
+    }
 }
 
 /// What every machine of a run has in common.

@@ -225,6 +225,10 @@ pub struct Check {
     pub equals: Option<Quantity>,
     /// Where the bound comes from.
     pub bound_reason: String,
+    /// Why no lie about the cgroup files could make the check fail; empty for
+    /// nearly all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub beyond_lies: String,
     /// Whether it holds.
     pub verdict: Verdict,
 }

@@ -5,6 +5,7 @@
 //! and must not know how a case is run, judged or drawn.
 
 mod event;
+mod lie;
 mod quantity;
 mod requirement;
 mod wire;
@@ -13,6 +14,7 @@ pub use event::{
     CaseEnd, CaseStart, Check, CheckKind, Clock, Driver, Event, Hierarchy, Histogram, KernelId,
     Outcome, Planned, Preference, RunEnd, RunStart, SCHEMA, Series, StageKind, Value, Verdict,
 };
+pub use lie::{Asked, Layer, Lie, Told, Touch};
 pub use quantity::{Quantity, Unit};
 pub use requirement::{ALL, ParseRequirementError, Requirement, ids};
 pub use wire::{Ending, Job, JobCase, Message, Ready};

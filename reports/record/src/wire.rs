@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Event;
+use crate::{Event, Layer, Touch};
 
 /// What the agent is to do in this guest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct JobCase {
     pub case: String,
     /// How long it may take on the guest's clock.
     pub deadline_ms: u64,
+    /// What stands between the case and the kernel.
+    #[serde(default, skip_serializing_if = "Layer::is_honest")]
+    pub layer: Layer,
 }
 
 /// A line from the guest.
@@ -86,4 +89,7 @@ pub struct Ending {
     pub kernel_complaints: Vec<String>,
     /// Records that were thrown away since there were too many.
     pub records_dropped: u64,
+    /// What the case asked of the kernel, if it was traced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub touched: Vec<Touch>,
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -37,6 +37,7 @@ const COMPLAINTS: [&str; 9] = [
 /// The machine before a case.
 #[derive(Debug)]
 pub struct Before {
+    roots: Vec<PathBuf>,
     groups: BTreeSet<String>,
     mounts: BTreeSet<String>,
     pids: BTreeSet<i32>,
@@ -54,10 +55,11 @@ pub struct Differences {
 }
 
 impl Before {
-    /// Takes the picture. `root` is the mount point of the hierarchy.
-    pub fn look(root: &Path) -> Self {
+    /// Takes the picture. `roots` are the mount points of the hierarchies.
+    pub fn look(roots: Vec<PathBuf>) -> Self {
         Self {
-            groups: groups_below(root),
+            groups: groups_below(&roots),
+            roots,
             mounts: mounts(),
             pids: pids(),
             taint: taint(),
@@ -66,7 +68,7 @@ impl Before {
     }
 
     /// Takes another picture, and cleans up what is in it and was not before.
-    pub fn compare(mut self, root: &Path) -> Differences {
+    pub fn compare(mut self) -> Differences {
         let mut found = Differences::default();
         let survivors: Vec<i32> =
             pids().difference(&self.pids).copied().filter(|it| is_of_user_space(*it)).collect();
@@ -77,7 +79,7 @@ impl Before {
         }
         // Its groups can go only when it is gone itself.
         await_end_of(&survivors);
-        for group in (&groups_below(root) - &self.groups).iter().rev() {
+        for group in (&groups_below(&self.roots) - &self.groups).iter().rev() {
             found.leftovers.push(format!("group {group}"));
             // A group that will not go is named above all the same.
             let _ = fs::remove_dir(group);
@@ -98,9 +100,9 @@ impl Before {
     }
 }
 
-fn groups_below(root: &Path) -> BTreeSet<String> {
+fn groups_below(roots: &[PathBuf]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    let mut folders = vec![root.to_path_buf()];
+    let mut folders = roots.to_vec();
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else {
             continue;

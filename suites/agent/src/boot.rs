@@ -12,11 +12,11 @@ use std::path::Path;
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 
+use crate::trees::{self, Tree};
+
 /// Where the initramfs keeps the modules to load, named so that their sorted
 /// order is the order of their dependencies, each beside its parameters.
 const MODULES: &str = "/modules";
-/// Where the unified hierarchy is mounted.
-pub const UNIFIED: &str = "/sys/fs/cgroup";
 
 /// What stopped the machine from coming up.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum Error {
         /// The file system's type.
         kind: &'static str,
         /// Where.
-        target: &'static str,
+        target: String,
         /// The kernel's answer.
         errno: nix::errno::Errno,
     },
@@ -57,8 +57,8 @@ fn file(path: impl AsRef<Path>, source: io::Error) -> Error {
 }
 
 /// Mounts what every process expects, loads the modules, and mounts the
-/// hierarchy that the kernel's command line asks for.
-pub fn come_up() -> Result<(), Error> {
+/// hierarchies that the kernel's command line asks for.
+pub fn come_up() -> Result<Vec<Tree>, Error> {
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount_at("proc", "/proc", quiet, None)?;
     mount_at("sysfs", "/sys", quiet, None)?;
@@ -66,10 +66,7 @@ pub fn come_up() -> Result<(), Error> {
     mount_at("tmpfs", "/tmp", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777"))?;
     mount_at("tmpfs", "/run", quiet, Some("mode=0755"))?;
     load_modules()?;
-    match hierarchy()?.as_str() {
-        "unified" => mount_at("cgroup2", UNIFIED, quiet, None),
-        other => Err(Error::Hierarchy(other.to_owned())),
-    }
+    trees::mount_all(&hierarchy()?)
 }
 
 /// The value of `cgauge.hierarchy=` on the kernel's command line.
@@ -80,16 +77,17 @@ fn hierarchy() -> Result<String, Error> {
     Ok(words.find_map(|it| it.strip_prefix("cgauge.hierarchy=")).unwrap_or("unified").to_owned())
 }
 
-fn mount_at(
+/// Mounts a file system on a folder, which is made if it is not there.
+pub fn mount_at(
     kind: &'static str,
-    target: &'static str,
+    target: &str,
     flags: MsFlags,
     data: Option<&str>,
 ) -> Result<(), Error> {
     fs::create_dir_all(target).map_err(|source| file(target, source))?;
     mount(Some(kind), target, Some(kind), flags, data).map_err(|errno| Error::Mount {
         kind,
-        target,
+        target: target.to_owned(),
         errno,
     })
 }

@@ -9,11 +9,11 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 use std::time::Duration;
 
-use cgauge_lab::kernel::{Cloned, Dir, Refusal, Side, clone_into};
-use cgauge_record::{Ending, JobCase};
+use cgauge_lab::kernel::{Cloned, Refusal, Side, clone_into};
+use cgauge_lab::lies;
+use cgauge_record::{Ending, JobCase, Touch};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
@@ -26,11 +26,8 @@ use nix::unistd::Pid;
 
 use crate::aftermath::Before;
 use crate::channel::Channel;
+use crate::trees::{Kind, Place, Tree};
 
-/// The group that a case may do with as it likes.
-const CASE: &str = "case";
-/// The group below it where the case's own process lives.
-const SELF: &str = "self";
 /// Lines of a case's output that are kept: the last ones say how it ended.
 const LINES_KEPT: usize = 40;
 /// A longer line of output is cut.
@@ -55,22 +52,17 @@ pub enum Error {
 /// that it is compared with afterwards.
 #[derive(Debug)]
 pub struct Prepared {
-    root: Dir,
-    case: Dir,
-    home: Dir,
+    /// The case's groups in each hierarchy; the unified one first.
+    places: Vec<Place>,
     before: Before,
 }
 
 impl Prepared {
-    /// Makes the case's groups below `root`, every controller enabled.
-    pub fn new(root: &Path) -> Result<Self, Error> {
-        let root = Dir::open(root)?;
-        enable_everything(&root)?;
-        let case = root.make(CASE)?;
-        enable_everything(&case)?;
-        let home = case.make(SELF)?;
-        let before = Before::look(root.path());
-        Ok(Self { root, case, home, before })
+    /// Makes the case's groups in each hierarchy.
+    pub fn new(trees: &[Tree]) -> Result<Self, Error> {
+        let places = trees.iter().map(Place::new).collect::<Result<_, _>>()?;
+        let before = Before::look(trees.iter().map(|it| it.root().to_path_buf()).collect());
+        Ok(Self { places, before })
     }
 
     /// Runs the case and cleans up after it.
@@ -79,7 +71,10 @@ impl Prepared {
         let (records, records_in) = pipe()?;
         let (output, output_in) = pipe()?;
         let began = now();
-        let cloned = start(job, &self.home, &records_in, &output_in)?;
+        for place in &self.places {
+            place.settle()?;
+        }
+        let cloned = start(job, &self.places, &records_in, &output_in)?;
         drop((records_in, output_in));
         let watched = Watched {
             cloned,
@@ -89,36 +84,36 @@ impl Prepared {
         };
         let mut ending = watched.until_the_end(Duration::from_millis(job.deadline_ms), channel)?;
         ending.elapsed_ns = nanoseconds(now() - began);
-        let differences = self.before.compare(self.root.path());
+        let differences = self.before.compare();
         ending.leftovers = differences.leftovers;
         ending.kernel_complaints = differences.kernel_complaints;
-        ending.leftovers.extend(remove_groups(&self.case, &self.root));
+        ending.touched = touched();
+        let refusals = self.places.iter().filter_map(|it| {
+            it.clear(|| {
+                reap(None);
+            })
+        });
+        ending.leftovers.extend(refusals.map(|it| format!("group: {it}")));
         Ok(ending)
     }
 }
 
-fn enable_everything(group: &Dir) -> Result<(), Refusal> {
-    let offered = group.read("cgroup.controllers")?;
-    let wanted: Vec<_> = offered.split_ascii_whitespace().map(|it| format!("+{it}")).collect();
-    group.write("cgroup.subtree_control", &wanted.join(" "))
+/// What a traced case asked of the kernel.
+fn touched() -> Vec<Touch> {
+    let text = std::fs::read_to_string(lies::TRACE).unwrap_or_default();
+    let mut touched: Vec<Touch> =
+        text.lines().filter_map(|it| serde_json::from_str(it).ok()).collect();
+    touched.sort();
+    touched.dedup();
+    touched
 }
 
-/// Removes the case's own two groups; what would not go is a leftover.
-fn remove_groups(case: &Dir, root: &Dir) -> Option<String> {
-    let began = now();
-    loop {
-        reap(None);
-        // Gone already if the case removed its own home: then the next says so.
-        let _ = case.remove(SELF);
-        match root.remove(CASE) {
-            Ok(()) => return None,
-            Err(_) if now() - began < PATIENCE => std::thread::sleep(Duration::from_millis(1)),
-            Err(refusal) => return Some(format!("group: {refusal}")),
-        }
-    }
-}
-
-fn start(job: &JobCase, home: &Dir, records: &OwnedFd, output: &OwnedFd) -> Result<Cloned, Error> {
+fn start(
+    job: &JobCase,
+    places: &[Place],
+    records: &OwnedFd,
+    output: &OwnedFd,
+) -> Result<Cloned, Error> {
     let text = |it: String| {
         CString::new(it).map_err(|_| Error::System("a NUL byte in a name", Errno::EINVAL))
     };
@@ -131,26 +126,49 @@ fn start(job: &JobCase, home: &Dir, records: &OwnedFd, output: &OwnedFd) -> Resu
         // The case runs on the main thread and alone: it may fork and unshare.
         c"--test-threads=1".to_owned(),
     ];
+    let layer = serde_json::to_string(&job.layer).unwrap_or_default();
     let environment = [
         text(format!("CGAUGE_SUITE={}", job.suite))?,
         text(format!("CGAUGE_CASE={}", job.case))?,
-        text(format!("CGAUGE_GROUP={}", home.path().parent().unwrap_or(home.path()).display()))?,
+        text(format!("CGAUGE_GROUPS={}", groups_of(places)))?,
         text(format!("CGAUGE_RECORDS={}", records.as_raw_fd()))?,
         c"RUST_BACKTRACE=0".to_owned(),
+        text(format!("{}={layer}", lies::VARIABLE))?,
     ];
+    let unified = places.iter().find(|it| *it.kind() == Kind::Unified);
     // SAFETY: the agent has one thread.
-    match unsafe { clone_into(home, 0) }
+    match unsafe { clone_into(unified.map(Place::home), 0) }
         .map_err(|it| Error::System("clone3 into the case's group", it))?
     {
         Side::Parent(cloned) => Ok(cloned),
         Side::Child => {
             // Whatever fails here leaves a process that exits with 127, and the
             // harness says that the case did not start.
-            let _ = become_the_case(records, output, &program, &arguments, &environment);
+            let _ = enter(places).and_then(|()| {
+                become_the_case(records, output, &program, &arguments, &environment)
+            });
             // SAFETY: ends this process without running what belongs to the agent.
             unsafe { libc::_exit(127) }
         }
     }
+}
+
+/// The case's group in each hierarchy: `unified=PATH:memory=PATH`.
+fn groups_of(places: &[Place]) -> String {
+    let one = |it: &Place| {
+        let name = match it.kind() {
+            Kind::Unified => "unified",
+            Kind::Legacy(controller) => controller,
+        };
+        format!("{name}={}", it.case().path().display())
+    };
+    places.iter().map(one).collect::<Vec<_>>().join(":")
+}
+
+/// Moves this process to its home in each legacy hierarchy: no clone puts it there.
+fn enter(places: &[Place]) -> Result<(), Errno> {
+    let legacy = places.iter().filter(|it| *it.kind() != Kind::Unified);
+    legacy.map(|it| it.home().write("cgroup.procs", "0").map_err(|it| it.errno)).collect()
 }
 
 fn become_the_case(

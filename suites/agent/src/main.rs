@@ -8,9 +8,9 @@ mod boot;
 mod case;
 mod channel;
 mod port;
+mod trees;
 
 use std::fs;
-use std::path::Path;
 
 use cgauge_record::{Job, Message, Ready};
 
@@ -38,10 +38,9 @@ fn main() {
 }
 
 fn work(ports: &Ports, channel: &Channel<'_>) -> Result<(), Box<dyn std::error::Error>> {
-    boot::come_up()?;
+    let trees = boot::come_up()?;
     fs::write("/proc/self/oom_score_adj", "-1000")?;
-    let root = Path::new(boot::UNIFIED);
-    let mut prepared = Some(Prepared::new(root)?);
+    let mut prepared = Some(Prepared::new(&trees)?);
     let ready = Message::Ready(ready());
 
     let mut bytes = job_bytes(ports)?;
@@ -58,7 +57,7 @@ fn work(ports: &Ports, channel: &Channel<'_>) -> Result<(), Box<dyn std::error::
         channel.say(&Message::Start { index });
         let prepared = match prepared.take() {
             Some(prepared) => prepared,
-            None => Prepared::new(root)?,
+            None => Prepared::new(&trees)?,
         };
         channel.say(&Message::End(prepared.run(case, channel)?));
     }

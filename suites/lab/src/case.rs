@@ -13,14 +13,18 @@ use cgauge_record::{CheckKind, Message, Preference, Quantity, Unit};
 use rstest::fixture;
 
 use crate::check::{Question, Recorder};
-use crate::group::Group;
+use crate::group::{Group, Tree};
 use crate::kernel::Dir;
 use crate::stop::Stop;
+
+/// The unified hierarchy's name among the case's groups.
+const UNIFIED: &str = "unified";
 
 /// What a case works with.
 #[derive(Debug)]
 pub struct Lab {
-    root: Group,
+    /// The case's group in each hierarchy: `unified`, or a legacy controller's name.
+    roots: Vec<(String, Group)>,
     recorder: Rc<Recorder>,
 }
 
@@ -53,15 +57,34 @@ impl Lab {
         nix::fcntl::fcntl(&records, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
             .map_err(|errno| format!("CGAUGE_RECORDS: {errno}"))?;
         let recorder = Rc::new(Recorder::new(get("CGAUGE_SUITE")?, get("CGAUGE_CASE")?, records));
-        let dir = Dir::open(get("CGAUGE_GROUP")?).map_err(|it| it.to_string())?;
-        Ok(Self { root: Group::root(dir, Rc::clone(&recorder)), recorder })
+        let mut roots = Vec::new();
+        for place in get("CGAUGE_GROUPS")?.split(':') {
+            let (name, path) = place.split_once('=').ok_or("CGAUGE_GROUPS is no list")?;
+            let tree = if name == UNIFIED { Tree::Unified } else { Tree::Legacy };
+            let dir = Dir::open(path).map_err(|it| it.to_string())?;
+            roots.push((name.to_owned(), Group::root(dir, tree, Rc::clone(&recorder))));
+        }
+        if roots.is_empty() {
+            return Err("CGAUGE_GROUPS names no group".to_owned());
+        }
+        Ok(Self { roots, recorder })
     }
 
-    /// The case's own part of the hierarchy. Every controller is enabled for its
-    /// children; the case's process lives in its child `self`.
+    /// The case's own part of the hierarchy: of the unified one where there is
+    /// one, where every controller is enabled for its children, else of the first
+    /// legacy one. The case's process lives in its child `self`.
     #[must_use]
     pub fn root(&self) -> &Group {
-        &self.root
+        &self.roots[0].1
+    }
+
+    /// The case's own part of the legacy hierarchy of `controller`. Skips the case
+    /// where there is none.
+    pub fn legacy(&self, controller: &str) -> Result<&Group, Stop> {
+        let found = self.roots.iter().find(|(name, _)| name == controller);
+        found.map(|(_, group)| group).ok_or_else(|| {
+            self.skip(&format!("this kernel has no {controller} controller for legacy hierarchies"))
+        })
     }
 
     pub(crate) fn recorder(&self) -> &Rc<Recorder> {
@@ -70,7 +93,7 @@ impl Lab {
 
     /// Makes a group of the case, with every controller.
     pub fn group(&self, name: &str) -> Result<Group, Stop> {
-        self.root.make(name)
+        self.root().make(name)
     }
 
     /// Says that the case cannot run here, and why: what the kernel or the
@@ -91,7 +114,7 @@ impl Lab {
 
     /// Skips the case unless the hierarchy offers `controller`.
     pub fn needs_controller(&self, controller: &str) -> Result<(), Stop> {
-        let offered = self.root.get("cgroup.controllers")?;
+        let offered = self.root().get("cgroup.controllers")?;
         if offered.split_ascii_whitespace().any(|it| it == controller) {
             return Ok(());
         }

@@ -132,6 +132,7 @@ impl Question {
             at_most: None,
             equals: None,
             bound_reason: String::new(),
+            beyond_lies: String::new(),
             verdict: Verdict::Fail,
         };
         Self { recorder, check }
@@ -152,6 +153,13 @@ impl Question {
     /// The unit of what is observed and of its bound; [`Unit::Text`] unless said.
     pub fn unit(mut self, unit: Unit) -> Self {
         self.check.unit = unit;
+        self
+    }
+
+    /// Why no lie about the cgroup files can make the check fail, where that is
+    /// so: what it observes comes another way.
+    pub fn beyond_lies(mut self, reason: &str) -> Self {
+        reason.clone_into(&mut self.check.beyond_lies);
         self
     }
 

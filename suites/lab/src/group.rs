@@ -8,18 +8,28 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cgauge_record::CheckKind;
+use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use crate::check::{Question, Recorder};
 use crate::kernel::{Dir, Refusal};
 use crate::load::Running;
 use crate::parse::{self, Limit, ParseError};
-use crate::process::{Process, spawn};
+use crate::process::{Process, spawn, spawn_and_move};
 use crate::stop::Stop;
 use crate::time::wait_until;
 
 /// How long the kernel may take to empty a group whose processes were killed.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What kind of hierarchy a group is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tree {
+    /// cgroup v2.
+    Unified,
+    /// cgroup v1.
+    Legacy,
+}
 
 /// A group that is killed, emptied and removed, with all below it, when it goes
 /// out of scope.
@@ -29,13 +39,14 @@ pub struct Group {
     /// The parent, to be removed from; none for the case's root, which is the
     /// agent's to remove.
     parent: Option<Dir>,
+    tree: Tree,
     recorder: Rc<Recorder>,
 }
 
 impl Group {
-    /// The case's own root.
-    pub(crate) fn root(dir: Dir, recorder: Rc<Recorder>) -> Self {
-        Self { dir, parent: None, recorder }
+    /// The case's own root in a hierarchy.
+    pub(crate) fn root(dir: Dir, tree: Tree, recorder: Rc<Recorder>) -> Self {
+        Self { dir, parent: None, tree, recorder }
     }
 
     /// Makes a child group.
@@ -48,7 +59,7 @@ impl Group {
     pub fn try_make(&self, name: &str) -> Result<Self, Refusal> {
         let dir = self.dir.make(name)?;
         let parent = Some(Dir::open(self.dir.path())?);
-        Ok(Self { dir, parent, recorder: Rc::clone(&self.recorder) })
+        Ok(Self { dir, parent, tree: self.tree, recorder: Rc::clone(&self.recorder) })
     }
 
     /// Removes the group now. Its processes and children are the case's to end.
@@ -137,7 +148,10 @@ impl Group {
         &self,
         body: impl FnOnce() -> T,
     ) -> Result<Result<Process<T>, Refusal>, Stop> {
-        spawn(&self.dir, body)
+        match self.tree {
+            Tree::Unified => spawn(&self.dir, body),
+            Tree::Legacy => spawn_and_move(&self.dir, body),
+        }
     }
 
     /// A process in this group that does nothing until it is killed.
@@ -216,7 +230,21 @@ fn relative(refusal: &Refusal, dir: &Dir) -> String {
 }
 
 fn is_populated(dir: &Dir) -> bool {
-    dir.read("cgroup.events").is_ok_and(|it| it.contains("populated 1"))
+    match dir.read("cgroup.events") {
+        Ok(events) => events.contains("populated 1"),
+        // A legacy group does not say: then look, here and below.
+        Err(_) => {
+            let children = dir.children().unwrap_or_default();
+            dir.read("cgroup.procs").is_ok_and(|it| !it.is_empty())
+                || children.iter().any(|it| dir.child(it).is_ok_and(|it| is_populated(&it)))
+        }
+    }
+}
+
+/// Whether the group was not removed: every group shows its processes, if only
+/// to say that in a threaded one they are not to be shown.
+fn is_there(dir: &Dir) -> bool {
+    !matches!(dir.read("cgroup.procs"), Err(it) if it.errno == Errno::ENODEV || it.errno == Errno::ENOENT)
 }
 
 fn kill_each(dir: &Dir) {
@@ -246,16 +274,16 @@ impl Drop for Group {
     fn drop(&mut self) {
         let Some(parent) = &self.parent else { return };
         // Removed by the case, or made anew under the same name by another handle.
-        if self.dir.read("cgroup.events").is_err() {
+        if !is_there(&self.dir) {
             return;
         }
-        // A frozen process ends all the same, but only since 5.2.
+        // A frozen process ends all the same, but only since 5.2, and not at all
+        // on the legacy hierarchy. Where the file is not there nothing is frozen.
         let _ = self.dir.write("cgroup.freeze", "0");
+        let _ = self.dir.write("freezer.state", "THAWED");
         let _ = self.kill();
         remove_below(&self.dir);
         let name = self.dir.name().to_owned();
-        wait_until(PATIENCE, || {
-            parent.remove(&name).is_ok() || self.dir.read("cgroup.events").is_err()
-        });
+        wait_until(PATIENCE, || parent.remove(&name).is_ok() || !is_there(&self.dir));
     }
 }

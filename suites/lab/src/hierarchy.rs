@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::case::Lab;
-use crate::group::Group;
+use crate::group::{Group, Tree};
 use crate::kernel::{Dir, Refusal, Request, errno_of};
 use crate::stop::Stop;
 use crate::time::wait_until;
@@ -33,7 +33,11 @@ impl Lab {
     pub fn whole_hierarchy(&self) -> Result<Hierarchy, Stop> {
         let case = self.root().dir().path();
         let open = |path: &Path| Dir::open(path).map_err(|it| Stop::Broken(it.to_string()));
-        let root = Group::root(open(case.parent().unwrap_or(case))?, Rc::clone(self.recorder()));
+        let root = Group::root(
+            open(case.parent().unwrap_or(case))?,
+            Tree::Unified,
+            Rc::clone(self.recorder()),
+        );
         // The root of the hierarchy is the one group without a type.
         if root.has("cgroup.type")? {
             return Err(

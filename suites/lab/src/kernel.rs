@@ -3,19 +3,22 @@
 //!
 //! Nothing here knows what an interface file means. A handle, not a path: a
 //! group that was removed or renamed fails cleanly instead of being mistaken
-//! for its successor.
+//! for its successor. Every request passes the layer that can lie about it.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use cgauge_record::{Asked, Told};
 use nix::dir::{Dir as Listing, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::lies;
 
 /// What was asked of the kernel when it refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,15 +89,15 @@ impl Dir {
 
     /// Makes the group `name` below this one and opens it.
     pub fn make(&self, name: &str) -> Result<Self, Refusal> {
-        mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755))
-            .map_err(|errno| self.refusal(Request::Make, name, errno))?;
+        let make = || mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755));
+        asked(Asked::Make, "", make).map_err(|errno| self.refusal(Request::Make, name, errno))?;
         self.child(name)
     }
 
     /// Removes the group `name` below this one.
     pub fn remove(&self, name: &str) -> Result<(), Refusal> {
-        unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir)
-            .map_err(|errno| self.refusal(Request::Remove, name, errno))
+        let remove = || unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir);
+        asked(Asked::Remove, "", remove).map_err(|errno| self.refusal(Request::Remove, name, errno))
     }
 
     /// The file's bytes as text; bytes that are no UTF-8 are replaced.
@@ -108,7 +111,11 @@ impl Dir {
 
     /// Writes `text` in one `write(2)`.
     pub fn write(&self, file: &str, text: &str) -> Result<(), Refusal> {
-        let mut open = self.open_file(file, OFlag::O_WRONLY)?;
+        // What the layer says of a write is said of its opening too.
+        let mut open = match self.open_file(file, OFlag::O_WRONLY) {
+            Err(_) if lies::about(Asked::Write, file) == Some(Told::Accepted) => return Ok(()),
+            open => open?,
+        };
         // kernfs takes a write whole or not at all; a short count would be a
         // kernel bug that `write_all` would hide by writing the rest.
         match open.write(text.as_bytes()) {
@@ -122,10 +129,10 @@ impl Dir {
 
     /// Opens a file of the group for a caller that reads, polls or writes it
     /// by itself.
-    pub fn open_file(&self, file: &str, flags: OFlag) -> Result<File, Refusal> {
+    pub fn open_file(&self, file: &str, flags: OFlag) -> Result<Open, Refusal> {
         openat(&self.fd, file, flags | OFlag::O_CLOEXEC, Mode::empty())
-            .map(File::from)
-            .map_err(|errno| self.refusal(Request::Open, file, errno))
+            .map(|fd| Open { file: fd.into(), path: self.path.join(file), held: None })
+            .map_err(|errno| self.refusal(Request::Open, file, lies::of_opening(file, errno)))
     }
 
     /// The names of the interface files, sorted.
@@ -151,7 +158,10 @@ impl Dir {
             }
         }
         names.sort();
-        Ok(names)
+        Ok(match lies::about(Asked::List, "") {
+            Some(told) => lies::listed(told, names),
+            None => names,
+        })
     }
 
     /// Where the directory was when it was opened; for messages and for what
@@ -169,6 +179,104 @@ impl Dir {
 
     fn refusal(&self, request: Request, name: &str, errno: Errno) -> Refusal {
         Refusal { request, path: self.path.join(name), errno }
+    }
+}
+
+/// Asks the kernel, unless the layer answers in its place.
+fn asked<T>(
+    request: Asked,
+    file: &str,
+    ask: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    match lies::about(request, file) {
+        None => ask(),
+        Some(Told::Refused) => Err(Errno::ENOTSUP),
+        Some(told) => lies::answered(told, ask()),
+    }
+}
+
+/// An open interface file. What it shows and takes passes the layer that can lie.
+#[derive(Debug)]
+pub struct Open {
+    file: File,
+    path: PathBuf,
+    /// What is left to show of a text that a lie was told about.
+    held: Option<io::Cursor<Vec<u8>>>,
+}
+
+impl Open {
+    fn name(&self) -> &str {
+        self.path.file_name().and_then(OsStr::to_str).unwrap_or_default()
+    }
+}
+
+impl Read for Open {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.held.is_none() {
+            let Some(told) = lies::about(Asked::Read, self.name()) else {
+                return self.file.read(buffer);
+            };
+            let mut bytes = Vec::new();
+            self.file.read_to_end(&mut bytes)?;
+            let text = lies::shown(told, &self.path, String::from_utf8_lossy(&bytes).into_owned());
+            self.held = Some(io::Cursor::new(text.into_bytes()));
+        }
+        self.held.as_mut().map_or(Ok(0), |held| held.read(buffer))
+    }
+}
+
+impl Write for Open {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(told) = lies::about(Asked::Write, self.name()) else {
+            return self.file.write(bytes);
+        };
+        let text = String::from_utf8_lossy(bytes);
+        let answer = match (told, lies::written(told, &text)) {
+            (_, None) => Ok(bytes.len()),
+            (Told::OnParent, Some(text)) => self.on_parent(text.as_bytes()),
+            (Told::Forgotten, Some(text)) => {
+                lies::forget(self.path.clone(), &text);
+                self.file.write(bytes)
+            }
+            (_, Some(text)) => self.file.write(text.as_bytes()),
+        };
+        // The length of what the case wrote, whatever was written in its place.
+        match lies::answered(told, answer.map_err(|it| errno_of(&it))) {
+            Err(_) if told == Told::Accepted => Ok(bytes.len()),
+            Ok(_) => Ok(bytes.len()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Open {
+    /// Writes to the same file of the parent's.
+    fn on_parent(&self, bytes: &[u8]) -> io::Result<usize> {
+        let parent = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        File::options().write(true).open(parent.join(self.name()))?.write(bytes)
+    }
+}
+
+impl Seek for Open {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.held = None;
+        self.file.seek(to)
+    }
+}
+
+impl AsFd for Open {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl AsRawFd for Open {
+    fn as_raw_fd(&self) -> i32 {
+        self.file.as_raw_fd()
     }
 }
 
@@ -206,19 +314,28 @@ pub enum Side {
 }
 
 /// Forks with `clone3(CLONE_INTO_CGROUP)`: the child is born inside `group`
-/// and was never anywhere else. `flags` are further `CLONE_*` flags.
+/// and was never anywhere else; without a group, where its parent is. `flags`
+/// are further `CLONE_*` flags.
 ///
 /// # Safety
 /// As for `fork`: in a process with other threads the child may call only what
 /// is async-signal-safe.
-pub unsafe fn clone_into(group: &Dir, flags: i32) -> Result<Side, Errno> {
+pub unsafe fn clone_into(group: Option<&Dir>, flags: i32) -> Result<Side, Errno> {
+    // SAFETY: the caller's word holds for the call within.
+    asked(Asked::Start, "", || unsafe { clone3_into(group, flags) })
+}
+
+unsafe fn clone3_into(group: Option<&Dir>, flags: i32) -> Result<Side, Errno> {
     let mut pidfd: i32 = -1;
     // SAFETY: a plain C struct of integers, for which zero is "not used".
     let mut args: nix::libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = CLONE_INTO_CGROUP | u64::from((nix::libc::CLONE_PIDFD | flags).cast_unsigned());
+    args.flags = u64::from((nix::libc::CLONE_PIDFD | flags).cast_unsigned());
     args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
     args.exit_signal = nix::libc::SIGCHLD as u64;
-    args.cgroup = group.fd.as_raw_fd() as u64;
+    if let Some(group) = group {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = group.fd.as_raw_fd() as u64;
+    }
     // SAFETY: the arguments outlive the call; the child shares no memory.
     let result = unsafe {
         nix::libc::syscall(

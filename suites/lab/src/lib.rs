@@ -7,19 +7,27 @@
 
 mod case;
 pub mod check;
+pub mod disk;
+pub mod ext;
 mod group;
 pub mod hierarchy;
 pub mod kernel;
+pub mod kernel_memory;
+pub mod lies;
 pub mod load;
+pub mod memory;
 mod options;
 pub mod parse;
 pub mod process;
+pub mod stacked;
 mod stop;
+pub mod swap;
 pub mod time;
+pub mod turns;
 pub mod watch;
 
 pub use case::{Lab, lab};
-pub use group::Group;
+pub use group::{Group, Tree};
 pub use options::Remounted;
 pub use stop::{Outcome, Stop};
 

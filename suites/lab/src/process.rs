@@ -42,12 +42,44 @@ pub struct Process<T = ()> {
     returns: PhantomData<fn() -> T>,
 }
 
-/// Starts `body` in `group`. The inner error is the kernel's refusal to start a
-/// process there.
+/// Starts `body` in `group`, on the unified hierarchy. The inner error is the
+/// kernel's refusal to start a process there.
 pub(crate) fn spawn<T: Serialize>(
     group: &Dir,
     body: impl FnOnce() -> T,
 ) -> Result<Result<Process<T>, Refusal>, Stop> {
+    match clone(Some(group), body)? {
+        Ok(process) => Ok(Ok(process)),
+        Err(errno) => {
+            Ok(Err(Refusal { request: Request::Start, path: group.path().to_path_buf(), errno }))
+        }
+    }
+}
+
+/// Starts `body` in `group` of a legacy hierarchy, into which nobody is born:
+/// the process waits outside until it was moved. The inner error is the kernel's
+/// refusal to move it.
+pub(crate) fn spawn_and_move<T: Serialize>(
+    group: &Dir,
+    body: impl FnOnce() -> T,
+) -> Result<Result<Process<T>, Refusal>, Stop> {
+    let moved = Gate::new()?;
+    let body = || {
+        moved.pass();
+        body()
+    };
+    let process = clone(None, body)?.map_err(Stop::broken("start a process"))?;
+    if let Err(refusal) = group.write("cgroup.procs", &process.pid().to_string()) {
+        return Ok(Err(refusal));
+    }
+    moved.open();
+    Ok(Ok(process))
+}
+
+fn clone<T: Serialize>(
+    group: Option<&Dir>,
+    body: impl FnOnce() -> T,
+) -> Result<Result<Process<T>, Errno>, Stop> {
     let (result, result_in) =
         nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Stop::broken("make a pipe"))?;
     // SAFETY: the only other thread, libtest's, waits for the case to end and
@@ -60,9 +92,7 @@ pub(crate) fn spawn<T: Serialize>(
             drop(result);
             run_as_child(result_in, body)
         }
-        Err(errno) => {
-            Ok(Err(Refusal { request: Request::Start, path: group.path().to_path_buf(), errno }))
-        }
+        Err(errno) => Ok(Err(errno)),
     }
 }
 

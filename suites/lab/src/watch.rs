@@ -3,7 +3,6 @@
 //! A wait always has an end: a notification that never comes is a finding, not
 //! a hang.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -14,6 +13,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::group::Group;
+use crate::kernel::Open;
+use crate::lies;
 use crate::stop::Stop;
 use crate::time::now;
 
@@ -29,7 +30,8 @@ pub enum Mechanism {
 /// A watcher of one file.
 #[derive(Debug)]
 pub struct Watch {
-    file: File,
+    file: Open,
+    name: String,
     inotify: Option<Inotify>,
 }
 
@@ -57,7 +59,7 @@ impl Watch {
                 Some(inotify_on(group, file).map_err(Stop::broken("watch with inotify"))?)
             }
         };
-        Ok(Self { file: open, inotify })
+        Ok(Self { file: open, name: file.to_owned(), inotify })
     }
 
     /// Waits for the next notification; `None` if there is none in time.
@@ -87,6 +89,11 @@ impl Watch {
                     continue;
                 }
             }
+            if !lies::notified(&self.name) {
+                // What was told is forgotten, or the poll would tell it again.
+                read_anew(&mut self.file)?;
+                continue;
+            }
             return Ok(Some(Wake { at, text: read_anew(&mut self.file)? }));
         }
     }
@@ -113,7 +120,7 @@ fn inotify_on(group: &Group, file: &str) -> Result<Inotify, Errno> {
 }
 
 /// The whole text; empty once the group is gone (`ENODEV`).
-fn read_anew(file: &mut File) -> Result<String, Stop> {
+fn read_anew(file: &mut Open) -> Result<String, Stop> {
     let mut text = String::new();
     file.seek(SeekFrom::Start(0))?;
     match file.read_to_string(&mut text) {

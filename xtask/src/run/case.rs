@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use cgauge_record::{CaseEnd, CaseStart, Check, Ending, Event, Job, JobCase, Message};
+use cgauge_record::{CaseEnd, CaseStart, Check, Ending, Event, Job, JobCase, Layer, Message};
 use cgauge_reports::judge::{Finish, judge};
 use cgauge_stage::{GuestEnd, Stage};
 
@@ -67,7 +67,12 @@ pub fn run(bench: &Bench<'_>, cases: &[Case]) -> Result<()> {
 }
 
 fn job_case(case: &Case) -> JobCase {
-    JobCase { suite: case.suite.clone(), case: case.name.clone(), deadline_ms: DEADLINE_MS }
+    JobCase {
+        suite: case.suite.clone(),
+        case: case.name.clone(),
+        deadline_ms: DEADLINE_MS,
+        layer: Layer::Honest,
+    }
 }
 
 fn finish(end: GuestEnd, broken: Option<String>) -> Finish {

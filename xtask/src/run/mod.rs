@@ -8,20 +8,20 @@ mod case;
 mod journal;
 mod progress;
 mod rerun;
-mod work;
 
 use std::io::Write;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use cgauge_provision::{Cache, Kernel, KernelSpec, Tools};
+use cgauge_provision::{Kernel, KernelSpec, Tools};
 use cgauge_record::{CaseEnd, CaseStart, Event, KernelId, Planned, RunEnd, RunStart, SCHEMA};
 use cgauge_reports::judge::{Finish, judge};
 use cgauge_reports::{Format, terminal, write_into};
-use cgauge_stage::vm::{Profile, Vm};
+use cgauge_stage::vm::Vm;
 
 use self::case::Bench;
 use self::journal::Journal;
@@ -30,7 +30,9 @@ use crate::build::{self, Binaries};
 use crate::catalogue::{self, Suite};
 use crate::exit::{Exit, usage};
 use crate::flags;
+use crate::ground::{self, Ground};
 use crate::plan::{self, Case, Configuration};
+use crate::pool;
 use crate::prepare::{self, Common, Needs};
 
 /// The kernel that is tested where none is named.
@@ -48,7 +50,7 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
     let suites = plan::suites(&known, &flags.suites).map_err(usage)?;
     let specs = kernel_specs(&flags)?;
     let names: Vec<String> = specs.iter().map(ToString::to_string).collect();
-    let (configurations, left_out) = plan::configurations(&names, &flags);
+    let (configurations, left_out) = plan::configurations(&names, &suites, &flags);
     for line in &left_out {
         eprintln!("{line}");
     }
@@ -61,35 +63,29 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
     let out = flags.out.clone().unwrap_or_else(|| target.join("runs").join(&id));
     let journal = Journal::create(&out).map_err(usage)?;
 
-    let stop = stop_on_signals()?;
+    let stop = ground::stop_on_signals()?;
     let say = |line: &str| eprintln!("{line}");
-    let tools = Tools::of_this_machine();
-    let cache = Cache::open(Cache::place(|it| std::env::var_os(it))?)?;
-    let mut kernels = Vec::new();
-    for spec in &specs {
-        let kernel = cgauge_provision::resolve(spec, &cache, &tools, &say);
-        kernels.push(kernel.map_err(|it| explain_kernel(it, flags.kernel.is_empty()))?);
-    }
-    let qemu = cgauge_provision::find_or_install(&tools, &say)?;
+    let ground = Ground::prepare(&specs, &target, &stop, &say, |it| {
+        explain_kernel(it, flags.kernel.is_empty())
+    })?;
     let suite_names: Vec<&str> = suites.iter().map(|it| it.name.as_str()).collect();
     let binaries = build::guest_binaries(workspace, &suite_names)?;
-    let listed: Vec<_> =
-        suites.iter().map(|suite| (*suite, cases_in(&binaries, &suite.name))).collect();
+    let listed: Vec<_> = suites
+        .iter()
+        .map(|suite| (*suite, build::cases_of_suite(&binaries, &suite.name)))
+        .collect();
     let cases = plan::cases(&listed, &flags).map_err(usage)?;
-    let work = work::Folder::new(&target.join("work"))?;
-    let common = Common {
-        qemu,
-        cache: cache.root().to_path_buf(),
-        work: work.path().to_path_buf(),
-        clock: flags.clock.into(),
-        silence: flags.silence.0,
-        stop: Arc::clone(&stop),
-    };
+    let common = ground.common(flags.clock.into(), flags.silence.0);
     let mut units = Vec::new();
     for configuration in &configurations {
-        let kernel = kernels.iter().find(|it| it.spec.to_string() == configuration.kernel);
+        let kernel = ground.kernels.iter().find(|it| it.spec.to_string() == configuration.kernel);
         let kernel = kernel.context("a configuration without its kernel")?;
         let mut cases = cases.clone();
+        cases.retain(|case| {
+            let of = |it: &&&Suite| it.name == case.suite;
+            let runs = |it: &&Suite| plan::runs_on(it, configuration.hierarchy, &flags);
+            suites.iter().find(of).is_some_and(runs)
+        });
         if let Some(rerun) = &rerun {
             cases.retain(|it| rerun.wants(&configuration.name(), &it.suite, &it.name));
         }
@@ -108,16 +104,11 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
         run: out.file_name().map_or(id, |it| it.to_string_lossy().into_owned()),
         reached: AtomicU32::new(0),
     };
-    let result = shared.run_all(&units, jobs(&flags));
+    let result = shared.run_all(&units, flags.jobs.map_or_else(pool::cores, NonZeroU32::get));
     shared.progress.finish();
-    drop(work);
+    drop(ground);
     result?;
     report(&shared, &out)
-}
-
-fn cases_in(binaries: &Binaries, suite: &str) -> Vec<String> {
-    let found = binaries.suites.iter().find(|it| it.name == suite);
-    found.map(|it| it.cases.clone()).unwrap_or_default()
 }
 
 fn kernel_specs(flags: &flags::Run) -> Result<Vec<KernelSpec>> {
@@ -130,12 +121,12 @@ fn kernel_specs(flags: &flags::Run) -> Result<Vec<KernelSpec>> {
 }
 
 /// Debian's where apt can fetch it, else the kernel of this machine.
-fn default_kernel() -> &'static str {
+pub fn default_kernel() -> &'static str {
     if Tools::of_this_machine().find("apt-get").is_some() { DEFAULT_KERNEL } else { "host" }
 }
 
 /// An error of a kernel's is the user's to mend, and names the way out.
-fn explain_kernel(error: cgauge_provision::KernelError, by_default: bool) -> anyhow::Error {
+pub fn explain_kernel(error: cgauge_provision::KernelError, by_default: bool) -> anyhow::Error {
     if by_default {
         return usage(format!("{error}; or name a kernel that is here with --kernel PATH/bzImage"));
     }
@@ -145,26 +136,6 @@ fn explain_kernel(error: cgauge_provision::KernelError, by_default: bool) -> any
 fn run_id() -> String {
     let now = jiff::Timestamp::now();
     format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), std::process::id())
-}
-
-fn jobs(flags: &flags::Run) -> u32 {
-    let cores = || std::thread::available_parallelism().map_or(1, |it| it.get() as u32);
-    flags.jobs.map_or_else(cores, std::num::NonZeroU32::get)
-}
-
-/// A flag that is set by Ctrl-C, SIGTERM and SIGHUP. A second one ends at once;
-/// guests die with the thread that started them.
-fn stop_on_signals() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(Exit::Broken.code()));
-        }
-        eprintln!("stopping; what is measured so far is kept (once more to stop at once)");
-    })
-    .context("watch for Ctrl-C")?;
-    Ok(stop)
 }
 
 /// What a suite needs, and the machine that offers it once it is made.
@@ -189,18 +160,7 @@ impl<'a> Unit<'a> {
     ) -> Result<Self> {
         let mut machines = Vec::new();
         for suite in suites.iter().filter(|it| cases.iter().any(|case| case.suite == it.name)) {
-            let needs = Needs {
-                suite: suite.name.clone(),
-                profile: Profile {
-                    cpus: flags.cpus.map_or(suite.needs.cpus, std::num::NonZeroU32::get),
-                    memory_bytes: match flags.memory {
-                        Some(size) => size.bytes,
-                        None => suite.needs.memory_bytes()?,
-                    },
-                },
-                modules: suite.needs.modules.clone(),
-                boot: suite.needs.boot.clone(),
-            };
+            let needs = Needs::of(suite, flags.cpus, flags.memory)?;
             machines.push((needs, OnceLock::new()));
         }
         Ok(Self { configuration, kernel, cases, machines })
@@ -226,45 +186,18 @@ struct Shared {
 impl Shared {
     fn run_all(&self, units: &[Unit<'_>], jobs: u32) -> Result<()> {
         let machines = units.iter().flat_map(|unit| unit.machines.iter().map(move |it| (unit, it)));
-        self.share(machines.collect(), jobs, |_, (unit, (needs, machine))| {
+        pool::share(machines.collect(), jobs, &self.common.stop, |_, (unit, (needs, machine))| {
             machine.get_or_init(|| self.make(unit, needs));
             Ok(())
         })?;
         for unit in units {
             self.journal.write(&Event::RunStart(self.start_of(unit)?))?;
         }
-        self.share(batches(units), jobs, |worker, batch| self.work(worker, &batch))?;
+        pool::share(batches(units), jobs, &self.common.stop, |worker, batch| {
+            self.work(worker, &batch)
+        })?;
         let end = RunEnd { interrupted: self.stopped(), ..self.journal.counts() };
         self.journal.write(&Event::RunEnd(end))
-    }
-
-    /// Does every task, `jobs` at a time, in order. The first error of the run's
-    /// own ends it.
-    fn share<T: Send>(
-        &self,
-        tasks: Vec<T>,
-        jobs: u32,
-        work: impl Fn(u32, T) -> Result<()> + Sync,
-    ) -> Result<()> {
-        let queue = Mutex::new(tasks.into_iter());
-        let failure = Mutex::new(None);
-        std::thread::scope(|scope| {
-            for worker in 0..jobs {
-                let (queue, failure, work) = (&queue, &failure, &work);
-                scope.spawn(move || {
-                    while !self.stopped() {
-                        let Some(task) = locked(queue).next() else {
-                            break;
-                        };
-                        if let Err(error) = work(worker, task) {
-                            self.common.stop.store(true, Ordering::Relaxed);
-                            locked(failure).get_or_insert(error);
-                        }
-                    }
-                });
-            }
-        });
-        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     fn stopped(&self) -> bool {
@@ -399,11 +332,6 @@ fn batches<'a>(units: &'a [Unit<'a>]) -> Vec<Batch<'a>> {
         unit.cases.chunk_by(|a, b| a.suite == b.suite).map(move |cases| (unit, cases))
     });
     suites.flat_map(|(unit, cases)| of_suite(unit, cases)).collect()
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A worker that panicked has left nothing half done behind these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes the reports, says what went wrong, and finds the exit code.

@@ -181,7 +181,7 @@ fn parent_of_a_vforked_child_counts_as_frozen(
     let parent: Process = group.spawn(|| {
         // SAFETY: the process has one thread, and without CLONE_VM the child has
         // its own memory.
-        let _ = unsafe { clone_into(born_in.dir(), libc::CLONE_VFORK) };
+        let _ = unsafe { clone_into(Some(born_in.dir()), libc::CLONE_VFORK) };
         loop {
             nix::unistd::pause();
         }

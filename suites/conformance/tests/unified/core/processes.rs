@@ -551,7 +551,7 @@ fn become_a_zombie(process: &Process) -> Outcome {
 /// A child in `group` that ends at once.
 fn clone_a_quitter(group: &Dir) -> Result<(), Errno> {
     // SAFETY: a case's process has one thread.
-    match unsafe { clone_into(group, 0) }? {
+    match unsafe { clone_into(Some(group), 0) }? {
         // SAFETY: ends the child without dropping what is its parent's.
         Side::Child => unsafe { libc::_exit(0) },
         Side::Parent(cloned) => nix::sys::wait::waitpid(cloned.pid, None).map(|_| ()),
