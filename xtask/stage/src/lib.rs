@@ -95,6 +95,14 @@ pub enum Error {
         /// The last lines of the console.
         console: Vec<String>,
     },
+    /// The guest said nothing at all: it hangs, or the host is too busy for it.
+    #[error("nothing from the agent in {} s", after.as_secs())]
+    Mute {
+        /// How long it was waited for.
+        after: Duration,
+        /// The last lines of the console.
+        console: Vec<String>,
+    },
     /// The user stopped the run.
     #[error("interrupted")]
     Interrupted,

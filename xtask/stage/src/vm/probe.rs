@@ -66,10 +66,14 @@ pub fn choose(machine: &Machine, settings: &Settings, say: &dyn Fn(&str)) -> Res
         Error::NotReady { reason: "there is no machine to try".to_owned(), console: Vec::new() };
     let ways = kept.map_or_else(|| ways(machine.clock), |it| vec![it]);
     let was_kept = kept.is_some();
+    let mut sure = true;
     for way in ways {
         match try_way(machine, settings, way) {
             Ok(vm) => {
-                if !was_kept && let Some(place) = &kept_in {
+                if !was_kept
+                    && sure
+                    && let Some(place) = &kept_in
+                {
                     keep(place, way);
                 }
                 return Ok(vm);
@@ -82,6 +86,9 @@ pub fn choose(machine: &Machine, settings: &Settings, say: &dyn Fn(&str)) -> Res
                     way.model.name(),
                     way.accelerator.name()
                 ));
+                // A busy host makes a guest mute as well: that is not remembered, for
+                // on another machine model every figure is another.
+                sure &= !matches!(error, Error::Mute { .. });
                 failure = error;
             }
         }

@@ -189,7 +189,9 @@ pub(super) fn wait_until_ready(
         (Some(reason), _) => format!("the agent says: {reason}"),
         (None, Heard::Babble(reason)) => format!("the guest sent {reason}"),
         (None, _) if ended => "the guest ended before the agent was ready".to_owned(),
-        (None, _) => format!("nothing from the agent in {} s", deadline.as_secs()),
+        (None, _) => {
+            return Err(Error::Mute { after: deadline, console: guest.console_tail() });
+        }
     };
     Err(Error::NotReady { reason, console: guest.console_tail() })
 }
