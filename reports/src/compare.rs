@@ -107,7 +107,7 @@ struct Statement {
 fn statements(case: &CaseReport) -> BTreeMap<String, Statement> {
     let mut all = Statements(BTreeMap::new());
     for it in &case.checks {
-        let it = &cgauge_record::Check { config: String::new(), ..it.clone() };
+        let it = &it.record();
         all.add("check", &it.what, format!("{} {}", it.observed, it.unit), it);
     }
     for it in &case.values {
@@ -126,6 +126,10 @@ fn statements(case: &CaseReport) -> BTreeMap<String, Statement> {
     for it in &case.series {
         let it = &cgauge_record::Series { config: String::new(), ..it.clone() };
         all.add("series", &it.metric, format!("{} points in {}", it.points.len(), it.unit), it);
+    }
+    for it in &case.thinned {
+        let (points, digest) = (it.points, it.digest);
+        all.add("all of series", &it.metric, format!("{points} points"), &(points, digest));
     }
     all.0
 }

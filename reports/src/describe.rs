@@ -1,19 +1,20 @@
 //! A check in words, the same ones in every output: what was expected, what was
 //! observed, where the bound comes from. It must not know any output format.
 
-use cgauge_record::{Check, Quantity, Unit, Verdict};
+use cgauge_record::{Quantity, Unit, Verdict};
 
+use crate::run::CheckReport;
 use crate::units;
 
 /// The checks of a case that failed, in the order in which they ran: by the verdict
 /// that reading gave them, for their texts may be cut since.
-pub(crate) fn failed(checks: &[Check]) -> impl Iterator<Item = &Check> {
+pub(crate) fn failed(checks: &[CheckReport]) -> impl Iterator<Item = &CheckReport> {
     checks.iter().filter(|it| it.verdict == Verdict::Fail)
 }
 
 /// What was observed and in which file: `processes in the group (pids.current)`.
-pub(crate) fn subject(check: &Check) -> String {
-    match (check.what.as_str(), check.file.as_str()) {
+pub(crate) fn subject(check: &CheckReport) -> String {
+    match (check.what.as_ref(), check.file.as_ref()) {
         ("", "") => "something without a name".to_owned(),
         ("", file) => file.to_owned(),
         (what, "") => what.to_owned(),
@@ -22,7 +23,7 @@ pub(crate) fn subject(check: &Check) -> String {
 }
 
 /// What the promise allows: `at most 8 processes`.
-pub(crate) fn expected(check: &Check) -> String {
+pub(crate) fn expected(check: &CheckReport) -> String {
     let with_unit = |it: &Quantity| units::exact(it, check.unit);
     match (&check.equals, &check.at_least, &check.at_most) {
         (Some(only), _, _) => format!("exactly {}", with_unit(only)),
@@ -34,12 +35,12 @@ pub(crate) fn expected(check: &Check) -> String {
 }
 
 /// What the kernel did, with its unit.
-pub(crate) fn observed(check: &Check) -> String {
+pub(crate) fn observed(check: &CheckReport) -> String {
     units::exact(&check.observed, check.unit)
 }
 
 /// The unit, where the quantities have one.
-pub(crate) fn unit(check: &Check) -> Option<&'static str> {
+pub(crate) fn unit(check: &CheckReport) -> Option<&'static str> {
     match check.unit {
         Unit::Text | Unit::Errno | Unit::Other => None,
         other => Some(other.symbol()),
@@ -47,8 +48,8 @@ pub(crate) fn unit(check: &Check) -> Option<&'static str> {
 }
 
 /// A failed check in one sentence.
-pub(crate) fn sentence(check: &Check) -> String {
-    let because = match check.bound_reason.as_str() {
+pub(crate) fn sentence(check: &CheckReport) -> String {
+    let because = match check.bound_reason.as_ref() {
         "" => String::new(),
         reason => format!(" ({reason})"),
     };

@@ -78,7 +78,7 @@ fn never_ran(run: &Run) -> Vec<NeverRan<'_>> {
 
 fn case<'a>(configuration: &'a Configuration, case: &'a CaseReport) -> Case<'a> {
     let mut requirements: Vec<Requirement> =
-        case.checks.iter().flat_map(|it| &it.requirements).copied().collect();
+        case.checks.iter().flat_map(|it| it.requirements.iter().copied()).collect();
     requirements.sort_unstable();
     requirements.dedup();
     let went_wrong = matches!(case.outcome, Outcome::Fail | Outcome::Error);

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use cgauge_record::{Check, Ending, Outcome, Quantity, Requirement, RunEnd, Verdict};
 
 use crate::describe;
+use crate::run::CheckReport;
 
 /// How a case ended, as the host saw it.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,20 +93,64 @@ pub fn judge(checks: &[Check], skip: Option<&str>, finish: &Finish) -> Judgement
 /// checks contradict it.
 #[must_use]
 pub fn review(checks: &[Check], stated: Judgement) -> Judgement {
-    if stated.outcome != Outcome::Fail
-        && let Some(reason) = failure(checks)
-    {
-        return Judgement::new(Outcome::Fail, reason);
-    }
-    if stated.outcome == Outcome::Pass {
-        if checks.is_empty() {
-            return Judgement::new(Outcome::Error, NO_CHECK);
+    let mut findings = Findings::default();
+    checks.iter().for_each(|it| findings.add(it));
+    findings.review(stated)
+}
+
+/// What the checks of a case say, gathered one by one, so that [`review`] needs no
+/// more of them than this.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Findings {
+    checks: usize,
+    failed: usize,
+    first_failed: Option<String>,
+    first_nonsense: Option<String>,
+}
+
+impl Findings {
+    /// Takes in the next check.
+    pub(crate) fn add(&mut self, check: &Check) {
+        self.checks += 1;
+        match says(check) {
+            Says::Held => {}
+            Says::Broken => {
+                self.failed += 1;
+                self.first_failed.get_or_insert_with(|| sentence(check));
+            }
+            Says::Nonsense(why) => {
+                self.first_nonsense.get_or_insert_with(|| no_sense(check, why));
+            }
         }
-        if let Some(reason) = nonsense(checks) {
-            return Judgement::new(Outcome::Error, reason);
-        }
     }
-    stated
+
+    /// Judges again what a file states, as [`review`] does.
+    pub(crate) fn review(self, stated: Judgement) -> Judgement {
+        if stated.outcome != Outcome::Fail
+            && let Some(first) = self.first_failed
+        {
+            let more = and_more(self.failed - 1, "failed check");
+            return Judgement::new(Outcome::Fail, format!("{first}{more}"));
+        }
+        if stated.outcome == Outcome::Pass {
+            if self.checks == 0 {
+                return Judgement::new(Outcome::Error, NO_CHECK);
+            }
+            if let Some(reason) = self.first_nonsense {
+                return Judgement::new(Outcome::Error, reason);
+            }
+        }
+        stated
+    }
+}
+
+/// A failed check in one sentence.
+fn sentence(check: &Check) -> String {
+    describe::sentence(&CheckReport::of(check))
+}
+
+fn no_sense(check: &Check, why: &str) -> String {
+    format!("the check of {} makes no sense: {why}", check.what)
 }
 
 /// How libtest exits when a case returns early, as it does to skip.
@@ -116,12 +161,12 @@ fn failure(checks: &[Check]) -> Option<String> {
     let mut failed = checks.iter().filter(|it| says(it) == Says::Broken);
     let first = failed.next()?;
     let more = and_more(failed.count(), "failed check");
-    Some(format!("{}{more}", describe::sentence(first)))
+    Some(format!("{}{more}", sentence(first)))
 }
 
 fn nonsense(checks: &[Check]) -> Option<String> {
     checks.iter().find_map(|it| match says(it) {
-        Says::Nonsense(why) => Some(format!("the check of {} makes no sense: {why}", it.what)),
+        Says::Nonsense(why) => Some(no_sense(it, why)),
         Says::Held | Says::Broken => None,
     })
 }

@@ -5,13 +5,19 @@
 //! Whatever comes from a run directory is untrusted: it is bounded and stripped
 //! of control characters when it is read, and escaped when it is written.
 
+mod annotations;
+mod baseline;
 pub mod charts;
 mod compare;
+mod coverage_of_files;
+mod csv;
 mod describe;
+mod gate;
 mod html;
 mod json;
 pub mod judge;
 mod junit;
+mod kcidb;
 mod ktap;
 mod markdown;
 mod names;
@@ -19,12 +25,19 @@ mod output;
 pub mod requirements;
 mod run;
 pub mod terminal;
+pub mod statistics;
 mod text;
 mod units;
 mod verdict;
 
+pub use baseline::write_baseline;
 pub use compare::{Comparison, Difference, compare};
+pub use coverage_of_files::{Asserted, CoverageOfFiles, File};
+pub use gate::{
+    Absent, Class, Distribution, Finding, Gate, GateError, GateFormat, GateSettings, Measured,
+    Mismatch, Mismatched, Side, UnknownGateFormat, gate,
+};
 pub use names::rerun_command;
 pub use output::{Format, UnknownFormat, WriteError, render, write_into};
-pub use run::{CaseReport, Configuration, EVENTS_FILE, ReadError, Run};
+pub use run::{CaseReport, CheckReport, Configuration, EVENTS_FILE, ReadError, Run, Thinned};
 pub use verdict::{Standing, Verdict};

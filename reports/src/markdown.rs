@@ -7,7 +7,7 @@ use cgauge_record::Outcome;
 
 use crate::describe;
 use crate::names::rerun_command;
-use crate::run::{CaseReport, Configuration, Run};
+use crate::run::{CaseReport, CheckReport, Configuration, Run};
 use crate::verdict::{Standing, Verdict, counts, coverage};
 
 /// The most rows of a table: a job summary is cut at one megabyte.
@@ -69,7 +69,7 @@ fn write_wrong(run: &Run, outcome: Outcome, title: &str, out: &mut dyn Write) ->
     writeln!(out)
 }
 
-fn reason_of(check: &cgauge_record::Check) -> String {
+fn reason_of(check: &CheckReport) -> String {
     format!("{}: {}", describe::subject(check), check.bound_reason)
 }
 

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::run::Run;
-use crate::{html, json, junit, ktap, markdown};
+use crate::{annotations, csv, html, json, junit, kcidb, ktap, markdown};
 
 /// A format that a run can be written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,15 +22,30 @@ pub enum Format {
     Junit,
     /// KTAP, as the kernel's own tools read it.
     Ktap,
+    /// KCIDB JSON, as KernelCI's database takes it in.
+    Kcidb,
     /// Markdown for the summary of a CI job.
     Markdown,
     /// A summary for scripts; the records themselves stay in `events.jsonl`.
     Json,
+    /// Every measured number, one a row.
+    Csv,
+    /// Workflow commands of GitHub, which its runner reads from standard output.
+    Annotations,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 5] = [Self::Html, Self::Junit, Self::Ktap, Self::Markdown, Self::Json];
+    pub const ALL: [Self; 8] = [
+        Self::Html,
+        Self::Junit,
+        Self::Ktap,
+        Self::Kcidb,
+        Self::Markdown,
+        Self::Json,
+        Self::Csv,
+        Self::Annotations,
+    ];
 
     /// What each run directory has.
     pub const OF_EVERY_RUN: [Self; 4] = [Self::Html, Self::Junit, Self::Ktap, Self::Markdown];
@@ -42,8 +57,11 @@ impl Format {
             Self::Html => "html",
             Self::Junit => "junit",
             Self::Ktap => "ktap",
+            Self::Kcidb => "kcidb",
             Self::Markdown => "markdown",
             Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Annotations => "annotations",
         }
     }
 
@@ -54,8 +72,11 @@ impl Format {
             Self::Html => "report.html",
             Self::Junit => "junit.xml",
             Self::Ktap => "results.ktap",
+            Self::Kcidb => "kcidb.json",
             Self::Markdown => "summary.md",
             Self::Json => "summary.json",
+            Self::Csv => "values.csv",
+            Self::Annotations => "annotations.txt",
         }
     }
 }
@@ -68,7 +89,9 @@ impl fmt::Display for Format {
 
 /// The text names no format.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{0:?} is no format: they are html, junit, ktap, markdown and json")]
+#[error(
+    "{0:?} is no format: they are html, junit, ktap, kcidb, markdown, json, csv and annotations"
+)]
 pub struct UnknownFormat(String);
 
 impl FromStr for Format {
@@ -98,8 +121,11 @@ pub fn render(run: &Run, format: Format, out: &mut dyn Write) -> io::Result<()> 
         Format::Html => html::write(run, out),
         Format::Junit => junit::write(run, out),
         Format::Ktap => ktap::write(run, out),
+        Format::Kcidb => kcidb::write(run, out),
         Format::Markdown => markdown::write(run, out),
         Format::Json => json::write(run, out),
+        Format::Csv => csv::write(run, out),
+        Format::Annotations => annotations::write(run, out),
     }
 }
 

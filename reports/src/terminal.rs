@@ -109,7 +109,7 @@ fn write_case(
         line(out, "expected", &describe::expected(check))?;
         line(out, "observed", &describe::observed(check))?;
         line(out, "bound", &check.bound_reason)?;
-        for id in &check.requirements {
+        for id in check.requirements.iter() {
             line(out, &id.to_string(), catalogue.promise(*id))?;
         }
     }

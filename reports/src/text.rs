@@ -73,6 +73,31 @@ fn is_harmless(it: char) -> bool {
     !moves_or_turns && !no_xml
 }
 
+/// Whether it is a moment of RFC 3339 in UTC, to the second or finer: where a reader
+/// checks it, a wrong one would have the whole file refused.
+pub(crate) fn is_utc_time(text: &str) -> bool {
+    let number = |from: usize, to: usize| text.get(from..to).and_then(|it| it.parse::<u32>().ok());
+    let shape = "dddd-dd-ddTdd:dd:dd";
+    let shaped = text.len() > shape.len()
+        && text.bytes().zip(shape.bytes()).all(|(it, shape)| match shape {
+            b'd' => it.is_ascii_digit(),
+            other => it == other,
+        });
+    let days = match (number(0, 4), number(5, 7)) {
+        (_, Some(4 | 6 | 9 | 11)) => 30,
+        (Some(year), Some(2)) if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        (_, Some(2)) => 28,
+        _ => 31,
+    };
+    let within = [(5, 1, 12), (8, 1, days), (11, 0, 23), (14, 0, 59), (17, 0, 59)]
+        .into_iter()
+        .all(|(at, least, most)| number(at, at + 2).is_some_and(|it| (least..=most).contains(&it)));
+    let rest = text.get(shape.len()..).unwrap_or_default();
+    let fraction = rest.strip_prefix('.').and_then(|it| it.strip_suffix('Z'));
+    let digits = |it: &str| (1..=9).contains(&it.len()) && it.bytes().all(|it| it.is_ascii_digit());
+    shaped && within && number(0, 4) != Some(0) && (rest == "Z" || fraction.is_some_and(digits))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -92,6 +117,27 @@ mod tests {
         assert_eq!(tidy(&megabyte, 10), "äääääääää…");
         assert_eq!(tidy("0123456789", 10), "0123456789");
         assert!(cut_value(megabyte).ends_with("… (2097152 bytes in all)"));
+    }
+
+    #[test]
+    fn only_a_real_moment_is_a_start_time() {
+        for text in ["2026-01-02T03:04:05Z", "2024-02-29T23:59:59.123Z"] {
+            assert!(is_utc_time(text), "{text}");
+        }
+        for text in [
+            "",
+            "yesterday",
+            "2026-01-02",
+            "2026-02-30T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-01-02T24:00:00Z",
+            "2026-01-02T03:04:05",
+            "2026-01-02T03:04:05.Z",
+            "2026-01-02T03:04:05Z<script>",
+            "2026-01-0äT03:04:05Z",
+        ] {
+            assert!(!is_utc_time(text), "{text}");
+        }
     }
 
     proptest! {

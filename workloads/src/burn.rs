@@ -20,7 +20,7 @@ use crate::{Failure, Load, Millis, truth};
 /// Steps of the empty loop in a turn, and system calls in a turn of those: a
 /// turn takes some microseconds, which is how exactly a stall is seen.
 const STEPS: u32 = 400;
-const CALLS: u32 = 4;
+const CALLS: u32 = 12;
 
 /// Stalls that a thread tells of one by one: the longest.
 const MOST_STALLS: usize = 64;

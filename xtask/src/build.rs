@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::catalogue::{Kind, Suite};
+
 /// Static binaries that run where there is no library. At a fixed address, for
 /// to relocate one costs a translated guest 6 ms of the 38 that a small case takes.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -47,25 +49,30 @@ struct CargoTarget {
 }
 
 /// Builds the agent, the loads and the named suites.
-pub fn guest_binaries(workspace: &Path, suites: &[&str]) -> Result<Binaries> {
+pub fn guest_binaries(workspace: &Path, suites: &[&Suite]) -> Result<Binaries> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(workspace)
         .args(["build", "--profile", "guest", "--target", TARGET])
-        .args([
-            "--message-format",
-            "json-render-diagnostics",
-            "--features",
-            "cgauge-conformance/stage",
-        ])
-        .args(["-p", "cgauge-agent", "-p", "cgauge-workloads", "-p", "cgauge-conformance"])
+        .args(["--message-format", "json-render-diagnostics"])
+        .args(["-p", "cgauge-agent", "-p", "cgauge-workloads"])
         .args(["--bin", "cgauge-agent", "--bin", "cgauge-workload"])
         // Naming the target keeps the flag off build scripts and macros.
         .env("RUSTFLAGS", STATIC)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
-    for suite in suites {
-        command.args(["--test", suite]);
+    for kind in [Kind::Conformance, Kind::Benchmarks] {
+        let (package, target) = match kind {
+            Kind::Conformance => ("cgauge-conformance", "--test"),
+            Kind::Benchmarks => ("cgauge-benchmarks", "--bench"),
+        };
+        let of_kind: Vec<_> = suites.iter().filter(|it| it.kind == kind).collect();
+        if !of_kind.is_empty() {
+            command.args(["-p", package, "--features", &format!("{package}/stage")]);
+        }
+        for suite in of_kind {
+            command.args([target, &suite.name]);
+        }
     }
     let output = command.output().context("start cargo")?;
     if !output.status.success() {
@@ -79,9 +86,9 @@ pub fn guest_binaries(workspace: &Path, suites: &[&str]) -> Result<Binaries> {
         let found = built.iter().find(|(it, _)| it == name).map(|(_, path)| path.clone());
         found.with_context(|| format!("cargo built no {name}"))
     };
-    let suites = suites.iter().map(|name| {
-        let path = path_of(name)?;
-        Ok(SuiteBinary { name: (*name).to_owned(), cases: cases_of(&path)?, path })
+    let suites = suites.iter().map(|suite| {
+        let path = path_of(&suite.name)?;
+        Ok(SuiteBinary { name: suite.name.clone(), cases: cases_of(&path)?, path })
     });
     Ok(Binaries {
         agent: path_of("cgauge-agent")?,

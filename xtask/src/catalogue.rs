@@ -16,13 +16,25 @@ use syn::visit::Visit;
 use crate::flags::Size;
 
 /// Where the suites are, below the workspace's root.
-const SUITES: &str = "suites/conformance";
+const SUITES: [(Kind, &str); 2] =
+    [(Kind::Conformance, "suites/conformance"), (Kind::Benchmarks, "suites/benchmarks")];
+
+/// What a suite is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// To check promises: `run`.
+    Conformance,
+    /// To time operations: `bench`.
+    Benchmarks,
+}
 
 /// A suite as its manifest and source describe it.
 #[derive(Clone, Debug)]
 pub struct Suite {
     /// The test binary's name.
     pub name: String,
+    /// What it is for.
+    pub kind: Kind,
     /// What it needs of a machine.
     pub needs: Needs,
     /// What the source says of its cases, by the name of the function with its
@@ -114,6 +126,8 @@ impl Suite {
 struct Manifest {
     #[serde(default)]
     test: Vec<Target>,
+    #[serde(default)]
+    bench: Vec<Target>,
     package: Package,
 }
 
@@ -135,15 +149,22 @@ struct Metadata {
     cgauge: BTreeMap<String, Needs>,
 }
 
-/// Reads every suite of the workspace, in the manifest's order.
+/// Reads every suite of the workspace, in the manifests' order.
 pub fn read(workspace: &Path) -> Result<Vec<Suite>> {
-    let folder = workspace.join(SUITES);
+    let mut suites = Vec::new();
+    for (kind, folder) in SUITES {
+        suites.extend(read_crate(&workspace.join(folder), kind)?);
+    }
+    Ok(suites)
+}
+
+fn read_crate(folder: &Path, kind: Kind) -> Result<Vec<Suite>> {
     let path = folder.join("Cargo.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let mut manifest: Manifest =
         toml::from_str(&text).with_context(|| format!("read {}", path.display()))?;
     let mut suites = Vec::new();
-    for target in manifest.test {
+    for target in manifest.test.into_iter().chain(manifest.bench) {
         let Some(needs) = manifest.package.metadata.cgauge.remove(&target.name) else {
             bail!("{} has no [package.metadata.cgauge.{}]", path.display(), target.name);
         };
@@ -152,7 +173,7 @@ pub fn read(workspace: &Path) -> Result<Vec<Suite>> {
             .with_context(|| format!("{}: suite {}", path.display(), target.name))?;
         let mut functions = BTreeMap::new();
         read_module(&folder.join(&target.path), "", &mut functions)?;
-        suites.push(Suite { name: target.name, needs, functions });
+        suites.push(Suite { name: target.name, kind, needs, functions });
     }
     Ok(suites)
 }
@@ -164,7 +185,7 @@ fn read_module(path: &Path, prefix: &str, into: &mut BTreeMap<String, Function>)
     let file = syn::parse_file(&text).with_context(|| format!("parse {}", path.display()))?;
     for item in &file.items {
         match item {
-            syn::Item::Fn(function) if is_case(function) => {
+            syn::Item::Fn(function) if is_case(function) || is_benchmark(function) => {
                 into.insert(format!("{prefix}{}", function.sig.ident), describe(function));
             }
             syn::Item::Mod(module) if module.content.is_none() => {
@@ -180,6 +201,20 @@ fn read_module(path: &Path, prefix: &str, into: &mut BTreeMap<String, Function>)
 
 fn is_case(function: &syn::ItemFn) -> bool {
     function.attrs.iter().any(|it| it.path().is_ident("rstest"))
+}
+
+/// A benchmark takes what times it.
+fn is_benchmark(function: &syn::ItemFn) -> bool {
+    #[derive(Default)]
+    struct Takes(bool);
+    impl<'ast> Visit<'ast> for Takes {
+        fn visit_ident(&mut self, ident: &'ast syn::Ident) {
+            self.0 |= ident == "Timer";
+        }
+    }
+    let mut takes = Takes::default();
+    takes.visit_signature(&function.sig);
+    takes.0
 }
 
 fn describe(function: &syn::ItemFn) -> Function {
@@ -240,6 +275,7 @@ mod tests {
             |promise: &str| Function { promise: promise.to_owned(), requirements: Vec::new() };
         let suite = Suite {
             name: "s".into(),
+            kind: Kind::Conformance,
             needs: Needs {
                 cpus: 1,
                 memory: "1M".into(),
@@ -266,7 +302,8 @@ mod tests {
         for suite in suites {
             for (name, function) in &suite.functions {
                 assert!(!function.promise.is_empty(), "{}: {name} states no promise", suite.name);
-                let tests_the_kernel = suite.needs.when == When::Always;
+                let tests_the_kernel =
+                    suite.needs.when == When::Always && suite.kind == Kind::Conformance;
                 assert!(
                     !tests_the_kernel || !function.requirements.is_empty(),
                     "{}: {name} names no requirement",

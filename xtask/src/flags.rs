@@ -7,8 +7,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cgauge_record::{Clock, Driver, Hierarchy, StageKind};
-use cgauge_reports::Format;
+use cgauge_reports::{Format, GateFormat};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::gate::Percent;
 
 /// Do cgroups on this kernel do what they promise, how exactly, how fast, and is
 /// that worse than yesterday?
@@ -25,17 +27,25 @@ pub struct Cli {
 pub enum Command {
     /// Boot a kernel, run suites on it, report what held.
     Run(Run),
+    /// The same for benchmarks: boot a kernel, time operations on it, report.
+    Bench(Run),
     /// Show suites and cases, and the requirements that each covers.
     List(List),
     /// Write the reports of a run again, or of several runs as a matrix.
     Report(Report),
     /// Show what changed from one run to another, record by record.
     Compare(Compare),
+    /// Say whether a run is worse than another, with an exit code: 0 no, 3 yes.
+    Gate(Gate),
+    /// Print a run as one compact file, to be committed and gated against.
+    Baseline(Baseline),
     /// Repeat a run, and some of its cases alone, and say whether any record
     /// comes out different.
     Repeat(Repeat),
     /// Print one picture of a run as SVG.
     Plot(Plot),
+    /// Print which interface files and keys runs asserted, as Markdown.
+    Files(Files),
     /// Show or fetch kernels.
     Kernels(Kernels),
     /// Say what this machine can do, and what is missing for the rest.
@@ -55,8 +65,8 @@ pub struct Run {
     /// [default: debian:6.12, or host where apt is not to be had]
     #[arg(long, value_name = "KERNEL")]
     pub kernel: Vec<String>,
-    /// Hierarchies to test on.
-    #[arg(long, value_delimiter = ',', default_value = "unified")]
+    /// Hierarchies to test on. [default: the one that each suite is for]
+    #[arg(long, value_delimiter = ',')]
     pub hierarchy: Vec<HierarchyFlag>,
     /// Who makes the groups.
     #[arg(long, value_delimiter = ',', default_value = "cgroupfs")]
@@ -128,6 +138,38 @@ pub struct Compare {
     pub new: PathBuf,
 }
 
+/// Flags of `gate`.
+#[derive(Debug, Args)]
+pub struct Gate {
+    /// What to judge by: a run directory, its events.jsonl, or a baseline.
+    pub base: PathBuf,
+    /// What to judge, likewise.
+    pub new: PathBuf,
+    /// The least worsening that is a regression, as 2%. [default: 0.5% on the
+    /// virtual clock, 10% on the wall clock]
+    #[arg(long, value_name = "PERCENT")]
+    pub threshold: Option<Percent>,
+    /// End with 4 where noise leaves something undecided.
+    #[arg(long)]
+    pub strict: bool,
+    /// Compare even what cannot be compared, and say so.
+    #[arg(long)]
+    pub allow_mismatch: bool,
+    /// Leave out the cases that the new run never meant to run.
+    #[arg(long)]
+    pub subset: bool,
+    /// text, markdown or json.
+    #[arg(long, default_value = "text")]
+    pub format: GateFormat,
+}
+
+/// Flags of `baseline`.
+#[derive(Debug, Args)]
+pub struct Baseline {
+    /// The run: its directory or its events.jsonl.
+    pub run: PathBuf,
+}
+
 /// Flags of `plot`.
 #[derive(Debug, Args)]
 pub struct Plot {
@@ -139,6 +181,14 @@ pub struct Plot {
     /// The name of the series or histogram.
     #[arg(long, value_name = "NAME")]
     pub metric: String,
+}
+
+/// Flags of `files`.
+#[derive(Debug, Args)]
+pub struct Files {
+    /// Run directories, or their events.jsonl.
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
 }
 
 /// Flags of `repeat`.
@@ -182,6 +232,19 @@ pub struct Test {
     /// Only what needs no VM.
     #[arg(long)]
     pub unit: bool,
+    /// Only this: run every case under a kernel that lies, and list each check
+    /// that no lie makes fail.
+    #[arg(long, conflicts_with = "unit")]
+    pub lies: bool,
+    /// With --lies: the suites; all of them if none is named.
+    #[arg(value_name = "SUITE", requires = "lies")]
+    pub suites: Vec<String>,
+    /// With --lies: only the cases with this in their name, repeatable.
+    #[arg(long, value_name = "CASE", requires = "lies")]
+    pub case: Vec<String>,
+    /// With --lies: the kernel.
+    #[arg(long, value_name = "KERNEL", requires = "lies")]
+    pub kernel: Option<String>,
 }
 
 macro_rules! flag_of {

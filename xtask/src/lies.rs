@@ -16,6 +16,7 @@ use cgauge_record::{
 };
 use cgauge_stage::Stage;
 
+use crate::catalogue::Kind;
 use crate::exit::{Exit, usage};
 use crate::flags::Test;
 use crate::ground::{self, Ground};
@@ -67,7 +68,7 @@ struct Tried {
 /// Runs every case under lies, and lists the checks that none turned.
 pub fn test(workspace: &Path, flags: &Test) -> Result<Exit> {
     let known = catalogue::read(workspace)?;
-    let suites = plan::suites(&known, &flags.suites).map_err(usage)?;
+    let suites = plan::suites(&known, Kind::Conformance, &flags.suites).map_err(usage)?;
     let spec = flags.kernel.as_deref().unwrap_or(run::default_kernel());
     let spec = spec.parse().map_err(usage)?;
     let stop = ground::stop_on_signals()?;
@@ -76,8 +77,7 @@ pub fn test(workspace: &Path, flags: &Test) -> Result<Exit> {
     let ground = Ground::prepare(&[spec], &target, &stop, &say, |it| {
         run::explain_kernel(it, flags.kernel.is_none())
     })?;
-    let names: Vec<&str> = suites.iter().map(|it| it.name.as_str()).collect();
-    let binaries = build::guest_binaries(workspace, &names)?;
+    let binaries = build::guest_binaries(workspace, &suites)?;
     let common = ground.common(Clock::Virtual, SILENCE);
     let kernel = ground.kernels.first().context("no kernel")?;
 

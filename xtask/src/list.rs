@@ -36,8 +36,7 @@ struct ListedCase {
 pub fn list(workspace: &Path, flags: &List) -> Result<Exit> {
     let known = catalogue::read(workspace)?;
     let suites: Vec<&Suite> = known.iter().filter(|it| it.needs.when == When::Always).collect();
-    let names: Vec<&str> = suites.iter().map(|it| it.name.as_str()).collect();
-    let binaries = build::guest_binaries(workspace, &names)?;
+    let binaries = build::guest_binaries(workspace, &suites)?;
     let listed = suites.iter().zip(&binaries.suites).map(|(suite, binary)| {
         Ok(ListedSuite {
             suite: suite.name.clone(),

@@ -1,19 +1,27 @@
 //! The command line of cgauge: reads it, does it, ends with the exit code.
 
+mod baseline;
 mod build;
 mod catalogue;
 mod compare;
 mod doctor;
 mod exit;
+mod files;
 mod flags;
+mod gate;
+mod ground;
+mod host;
 mod kernels;
+mod lies;
 mod list;
 mod plan;
 mod plot;
+mod pool;
 mod prepare;
 mod report;
 mod run;
 mod test;
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,6 +29,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
+use crate::catalogue::Kind;
 use crate::exit::{Exit, UsageError};
 use crate::flags::{Cli, Command};
 
@@ -36,14 +45,19 @@ fn main() -> ExitCode {
 fn obey(cli: &Cli) -> Result<Exit> {
     let workspace = workspace()?;
     match &cli.command {
-        Command::Run(flags) => run::run(&workspace, flags),
+        Command::Run(flags) => run::run(&workspace, Kind::Conformance, flags),
+        Command::Bench(flags) => run::run(&workspace, Kind::Benchmarks, flags),
         Command::List(flags) => list::list(&workspace, flags),
         Command::Report(flags) => report::report(flags),
         Command::Plot(flags) => plot::plot(flags),
+        Command::Files(flags) => files::files(flags),
         Command::Compare(flags) => compare::compare_runs(flags),
+        Command::Gate(flags) => gate::gate(flags),
+        Command::Baseline(flags) => baseline::baseline(flags),
         Command::Repeat(flags) => compare::repeat(&workspace, flags),
         Command::Kernels(flags) => kernels::kernels(flags),
         Command::Doctor => doctor::doctor(),
+        Command::Test(flags) if flags.lies => lies::test(&workspace, flags),
         Command::Test(flags) => test::test(&workspace, flags),
     }
 }

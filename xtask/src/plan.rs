@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use cgauge_provision::nearest;
 use cgauge_record::{Driver, Hierarchy, StageKind};
 
-use crate::catalogue::{Suite, When};
+use crate::catalogue::{Kind, Suite, When};
 use crate::exit::UsageError;
 use crate::flags::{Partition, Run};
 
@@ -27,12 +27,17 @@ pub struct Case {
 pub type Listed<'a> = [(&'a Suite, Vec<String>)];
 
 /// The suites that a command line means.
-pub fn suites<'a>(known: &'a [Suite], wanted: &[String]) -> Result<Vec<&'a Suite>, UsageError> {
+pub fn suites<'a>(
+    known: &'a [Suite],
+    kind: Kind,
+    wanted: &[String],
+) -> Result<Vec<&'a Suite>, UsageError> {
+    let known: Vec<&Suite> = known.iter().filter(|it| it.kind == kind).collect();
     if wanted.is_empty() {
-        return Ok(known.iter().filter(|it| it.needs.when == When::Always).collect());
+        return Ok(known.into_iter().filter(|it| it.needs.when == When::Always).collect());
     }
     let find = |name: &String| {
-        known.iter().find(|it| it.name == *name).ok_or_else(|| {
+        known.iter().copied().find(|it| it.name == *name).ok_or_else(|| {
             let names: Vec<&str> = known.iter().map(|it| it.name.as_str()).collect();
             UsageError(format!(
                 "there is no suite {name:?}{}: there are {}",
@@ -43,7 +48,7 @@ pub fn suites<'a>(known: &'a [Suite], wanted: &[String]) -> Result<Vec<&'a Suite
     };
     // In the catalogue's order, whatever order they were named in.
     let wanted: Vec<&Suite> = wanted.iter().map(find).collect::<Result<_, _>>()?;
-    Ok(known.iter().filter(|it| wanted.iter().any(|want| want.name == it.name)).collect())
+    Ok(known.into_iter().filter(|it| wanted.iter().any(|want| want.name == it.name)).collect())
 }
 
 /// The cases that a command line means.
@@ -213,7 +218,7 @@ mod tests {
             quick,
             when,
         };
-        Suite { name: name.into(), needs, functions: [].into() }
+        Suite { name: name.into(), kind: Kind::Conformance, needs, functions: [].into() }
     }
 
     fn names(of: &[&str]) -> Vec<String> {
@@ -247,7 +252,7 @@ mod tests {
     fn suites_that_test_the_harness_run_only_by_name() {
         let known = [suite("pids", &[], When::Always), suite("hostile", &[], When::Named)];
         let named = |wanted: &[&str]| {
-            let found = suites(&known, &names(wanted)).map_err(|it| it.0)?;
+            let found = suites(&known, Kind::Conformance, &names(wanted)).map_err(|it| it.0)?;
             Ok::<_, String>(found.iter().map(|it| it.name.clone()).collect::<Vec<_>>())
         };
         assert_eq!(named(&[]).unwrap(), ["pids"]);

@@ -129,6 +129,11 @@ pub struct RunStart {
     /// each suite boots its own.
     #[serde(default)]
     pub guest: String,
+    /// What the machine is known by where its speed counts: model and number of
+    /// its processors, and a digest that tells apart machines alike. Empty where
+    /// it does not count, on the virtual clock.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
     /// What is to be run, so that a run that was cut off knows what it owes.
     #[serde(default)]
     pub planned: Vec<Planned>,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cgauge_record::{Check, Outcome};
+use cgauge_record::Outcome;
 use maud::{Markup, PreEscaped, html};
 
 use super::Section;
@@ -12,7 +12,7 @@ use crate::charts::Chart;
 use crate::describe;
 use crate::names::rerun_command;
 use crate::requirements::Catalogue;
-use crate::run::{CaseReport, Configuration, Run};
+use crate::run::{CaseReport, CheckReport, Configuration, Run};
 
 /// The most bytes for the cases of one outcome.
 const BUDGET: usize = 1 << 20;
@@ -63,7 +63,7 @@ fn article(
     catalogue: &Catalogue,
     id: &str,
 ) -> Markup {
-    let failed: Vec<&Check> = describe::failed(&case.checks).collect();
+    let failed: Vec<&CheckReport> = describe::failed(&case.checks).collect();
     let charts = Chart::of_case(case);
     html! {
         article {
@@ -99,7 +99,7 @@ pub(super) fn figure(chart: &Chart, id: &str) -> Markup {
     }
 }
 
-fn facts(check: &Check, catalogue: &Catalogue) -> Markup {
+fn facts(check: &CheckReport, catalogue: &Catalogue) -> Markup {
     html! {
         dl.check {
             dt { "Checked" } dd { (describe::subject(check)) }

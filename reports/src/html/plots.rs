@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cgauge_record::Value;
 use maud::{Markup, html};
 
 use super::Section;
@@ -64,27 +65,46 @@ fn family(suite: &str, base: &str, cases: &[(&str, &CaseReport)], id: &str) -> M
     }
 }
 
+/// A number in its place in the table.
+struct Cell<'a> {
+    /// Suite, case and metric.
+    row: (&'a str, &'a str, &'a str),
+    column: usize,
+    value: &'a Value,
+}
+
 /// The numbers, one row a metric, one column a configuration.
 pub(super) fn values(run: &Run) -> Option<Section> {
-    let mut rows: BTreeMap<(&str, &str, &str), BTreeMap<usize, String>> = BTreeMap::new();
-    for (column, configuration) in run.configurations.iter().enumerate().take(MOST_COLUMNS) {
+    // Flat and sorted: a map of maps of a million numbers takes half a gigabyte.
+    let columns = run.configurations.len().min(MOST_COLUMNS);
+    let mut cells: Vec<Cell<'_>> = Vec::new();
+    for (column, configuration) in run.configurations.iter().enumerate().take(columns) {
         for case in &configuration.cases {
-            for value in &case.values {
-                let row = rows.entry((&case.suite, &case.case, &value.metric)).or_default();
-                row.insert(column, rounded(&value.value, value.unit));
-            }
+            cells.extend(case.values.iter().map(|value| Cell {
+                row: (&case.suite, &case.case, &value.metric),
+                column,
+                value,
+            }));
         }
     }
-    if rows.is_empty() {
+    if cells.is_empty() {
         return None;
     }
-    let columns = run.configurations.len().min(MOST_COLUMNS);
-    let (body, left_out) = within(VALUE_BUDGET, &rows, |((suite, case, metric), cells)| {
+    cells.sort_by_key(|it| (it.row, it.column));
+    let rows = cells.chunk_by(|a, b| a.row == b.row);
+    let (body, left_out) = within(VALUE_BUDGET, rows, |row| {
+        let (suite, case, metric) = row[0].row;
+        // Of a number that comes twice the later one counts.
+        let shown = |column| {
+            row.iter()
+                .rfind(|it| it.column == column)
+                .map_or(String::new(), |it| rounded(&it.value.value, it.value.unit))
+        };
         html! {
             tr {
                 th scope="row" { code { (suite) " " (case) } }
                 td { (metric) }
-                @for column in 0..columns { td.number { (cells.get(&column).map_or("", String::as_str)) } }
+                @for column in 0..columns { td.number { (shown(column)) } }
             }
         }
     });

@@ -61,7 +61,7 @@ fn findings(run: &Run) -> BTreeMap<Requirement, Finding<'_>> {
     let mut findings: BTreeMap<Requirement, Finding<'_>> = BTreeMap::new();
     for (_, case) in run.cases() {
         for check in &case.checks {
-            for id in &check.requirements {
+            for id in check.requirements.iter() {
                 let finding = findings.entry(*id).or_default();
                 finding.checks += 1;
                 match check.verdict {

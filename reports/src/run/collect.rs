@@ -1,14 +1,17 @@
 //! Sorts events into configurations and cases, judges them again and makes their
 //! texts harmless. It must not know where the events come from.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cgauge_record::{
-    CaseEnd, CaseStart, Check, Event, KernelId, Outcome, Planned, Quantity, RunEnd, RunStart,
+    CaseEnd, CaseStart, Check, Event, Histogram, KernelId, Outcome, Planned, Quantity, Requirement,
+    RunEnd, RunStart, Series, Value,
 };
 
-use super::{CaseReport, Configuration, Run};
-use crate::judge::{self, Judgement, Tally};
+use super::check::Words;
+use super::thin::thin;
+use super::{CaseReport, CheckReport, Configuration, Run};
+use crate::judge::{Findings, Judgement, Tally};
 use crate::text::{EVIDENCE_LINES, NAME, SENTENCE, cut_value, tidy, tidy_line};
 
 /// A run in the making.
@@ -17,7 +20,9 @@ pub(super) struct Collector {
     run: Run,
     configurations: HashMap<String, usize>,
     /// The latest case of each configuration, suite and name, and whether it ended.
-    cases: HashMap<(usize, String, String), (usize, Progress)>,
+    cases: HashMap<(usize, String, String), Known>,
+    /// The texts of checks, each once.
+    words: Words,
     /// The plan of each configuration.
     planned: Vec<Vec<Planned>>,
     /// Events that name a configuration or case that never began.
@@ -25,9 +30,18 @@ pub(super) struct Collector {
     ended: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A case that began.
+#[derive(Debug)]
+struct Known {
+    /// Its place among its configuration's.
+    place: usize,
+    progress: Progress,
+}
+
+#[derive(Debug)]
 enum Progress {
-    Running,
+    /// What its checks said so far, of which the texts may be cut since.
+    Running(Findings),
     Over,
 }
 
@@ -36,25 +50,22 @@ impl Collector {
         match event {
             Event::RunStart(it) => self.begin_configuration(it),
             Event::CaseStart(it) => self.begin_case(it),
-            Event::Check(it) => {
-                if let Some(case) = self.running(&it.config, &it.suite, &it.case) {
-                    let verdict = it.implied();
-                    case.checks.push(Check { verdict, ..it });
-                }
-            }
+            Event::Check(it) => self.add_check(it),
             Event::Value(it) => {
-                if let Some(case) = self.running(&it.config, &it.suite, &it.case) {
-                    case.values.push(it);
+                if let Some((case, _)) = self.running(&it.config, &it.suite, &it.case) {
+                    case.values.push(harmless_value(it));
                 }
             }
             Event::Histogram(it) => {
-                if let Some(case) = self.running(&it.config, &it.suite, &it.case) {
-                    case.histograms.push(it);
+                if let Some((case, _)) = self.running(&it.config, &it.suite, &it.case) {
+                    case.histograms.push(harmless_histogram(it));
                 }
             }
             Event::Series(it) => {
-                if let Some(case) = self.running(&it.config, &it.suite, &it.case) {
-                    case.series.push(it);
+                if let Some((case, _)) = self.running(&it.config, &it.suite, &it.case) {
+                    let mut series = harmless_series(it);
+                    case.thinned.extend(thin(&mut series));
+                    case.series.push(series);
                 }
             }
             Event::CaseEnd(it) => self.end_case(it),
@@ -97,15 +108,34 @@ impl Collector {
             values: Vec::new(),
             histograms: Vec::new(),
             series: Vec::new(),
+            thinned: Vec::new(),
             evidence: Vec::new(),
             elapsed_ns: 0,
             host_elapsed_ns: 0,
         });
-        self.cases.insert((configuration, it.suite, it.case), (place, Progress::Running));
+        let known = Known { place, progress: Progress::Running(Findings::default()) };
+        let replaced = self.cases.insert((configuration, it.suite, it.case), known);
+        // It began again and never ended before: what it said until then still counts.
+        if let Some(Known { place, progress: Progress::Running(findings) }) = replaced {
+            conclude(&mut self.run.configurations[configuration].cases[place], findings);
+        }
+    }
+
+    fn add_check(&mut self, it: Check) {
+        // Taken out while the case is at hand, for both are of the collector.
+        let mut words = std::mem::take(&mut self.words);
+        if let Some((case, findings)) = self.running(&it.config, &it.suite, &it.case) {
+            // Only a whole text tells whether it equals another: judged before it is cut.
+            findings.add(&it);
+            let verdict = it.implied();
+            let check = CheckReport::new(harmless_check(it), &mut words);
+            case.checks.push(CheckReport { verdict, ..check });
+        }
+        self.words = words;
     }
 
     fn end_case(&mut self, it: CaseEnd) {
-        let Some(case) = self.running(&it.config, &it.suite, &it.case) else {
+        let Some((case, findings)) = self.running(&it.config, &it.suite, &it.case) else {
             return;
         };
         let first = it.evidence.len().saturating_sub(EVIDENCE_LINES);
@@ -114,11 +144,12 @@ impl Collector {
         case.host_elapsed_ns = it.host_elapsed_ns;
         case.outcome = it.outcome;
         case.reason = it.reason;
+        conclude(case, std::mem::take(findings));
         let configuration = self.configuration(&it.config);
         if let Some(known) =
             configuration.and_then(|at| self.cases.get_mut(&(at, it.suite, it.case)))
         {
-            known.1 = Progress::Over;
+            known.progress = Progress::Over;
         }
     }
 
@@ -129,19 +160,24 @@ impl Collector {
         })
     }
 
-    fn running(&mut self, configuration: &str, suite: &str, case: &str) -> Option<&mut CaseReport> {
-        let found = self.configuration(configuration).and_then(|at| {
-            let key = (at, suite.to_owned(), case.to_owned());
-            self.cases
-                .get(&key)
-                .filter(|(_, it)| *it == Progress::Running)
-                .map(|(place, _)| (at, *place))
-        });
-        let Some((configuration, place)) = found else {
-            self.strays += 1;
-            return None;
-        };
-        self.run.configurations[configuration].cases.get_mut(place)
+    fn running(
+        &mut self,
+        configuration: &str,
+        suite: &str,
+        case: &str,
+    ) -> Option<(&mut CaseReport, &mut Findings)> {
+        let at = self.configuration(configuration);
+        let key = at.map(|at| (at, suite.to_owned(), case.to_owned()));
+        match key.and_then(|key| Some((key.0, self.cases.get_mut(&key)?))) {
+            Some((at, Known { place, progress: Progress::Running(findings) })) => {
+                let case = self.run.configurations[at].cases.get_mut(*place)?;
+                Some((case, findings))
+            }
+            _ => {
+                self.strays += 1;
+                None
+            }
+        }
     }
 
     fn find_what_never_ran(&mut self) {
@@ -163,18 +199,23 @@ impl Collector {
 
     /// The run: cut-off cases judged, texts harmless, cases in order, counted.
     pub(super) fn finish(mut self) -> Run {
-        for case in self.run.configurations.iter_mut().flat_map(|it| &mut it.cases) {
-            let stated = Judgement::new(case.outcome, std::mem::take(&mut case.reason));
-            let judgement = judge::review(&case.checks, stated);
-            case.outcome = judgement.outcome;
-            case.reason = tidy(&judgement.reason, SENTENCE);
-            make_harmless(case);
+        for ((at, ..), known) in &mut self.cases {
+            if let Progress::Running(findings) = &mut known.progress {
+                let case = &mut self.run.configurations[*at].cases[known.place];
+                conclude(case, std::mem::take(findings));
+            }
         }
         self.find_what_never_ran();
         if self.strays > 0 {
             self.note(format!(
                 "{} events were left out: they belong to no case that was running",
                 self.strays
+            ));
+        }
+        let thinned: usize = self.run.cases().map(|(_, it)| it.thinned.len()).sum();
+        if thinned > 0 {
+            self.note(format!(
+                "{thinned} series have too many points and were thinned out, their extremes kept"
             ));
         }
         if !self.ended {
@@ -192,13 +233,29 @@ impl Collector {
     }
 }
 
+/// The judgement of a case of which no more will come.
+fn conclude(case: &mut CaseReport, findings: Findings) {
+    let stated = Judgement::new(case.outcome, std::mem::take(&mut case.reason));
+    let judgement = findings.review(stated);
+    case.outcome = judgement.outcome;
+    case.reason = tidy(&judgement.reason, SENTENCE);
+    case.checks.shrink_to_fit();
+    case.values.shrink_to_fit();
+}
+
 /// The counts of all cases of all configurations.
 pub(super) fn count(configurations: &[Configuration]) -> RunEnd {
     let mut tally = Tally::default();
+    let mut requirements: BTreeSet<Requirement> = BTreeSet::new();
     for case in configurations.iter().flat_map(|it| &it.cases) {
-        tally.add(case.outcome, &case.checks);
+        tally.add(case.outcome, &[]);
+        requirements.extend(case.checks.iter().flat_map(|it| it.requirements.iter()));
     }
-    tally.end()
+    RunEnd {
+        requirements_covered: requirements.len() as u64,
+        requirements: requirements.into_iter().collect(),
+        ..tally.end()
+    }
 }
 
 fn harmless_start(it: RunStart) -> RunStart {
@@ -218,47 +275,48 @@ fn harmless_start(it: RunStart) -> RunStart {
         kernel_spec: name(&it.kernel_spec),
         machine: name(&it.machine),
         guest: tidy(&it.guest, SENTENCE),
+        host: name(&it.host),
         ..it
     }
 }
 
-/// Only once every verdict stands: a cut text may equal another that it did not.
-fn make_harmless(case: &mut CaseReport) {
-    for check in &mut case.checks {
-        check.what = tidy(&check.what, NAME);
-        check.file = tidy(&check.file, NAME);
-        check.bound_reason = tidy(&check.bound_reason, SENTENCE);
-        let bounds = [&mut check.at_least, &mut check.at_most, &mut check.equals];
-        for quantity in bounds.into_iter().flatten().chain([&mut check.observed]) {
-            harmless_quantity(quantity);
-        }
-        shed_names(&mut check.config, &mut check.suite, &mut check.case);
+/// Only once its verdict stands: a cut text may equal another that it did not.
+fn harmless_check(mut it: Check) -> Check {
+    for quantity in [&mut it.at_least, &mut it.at_most, &mut it.equals].into_iter().flatten() {
+        harmless_quantity(quantity);
     }
-    for value in &mut case.values {
-        value.metric = tidy(&value.metric, NAME);
-        harmless_quantity(&mut value.value);
-        shed_names(&mut value.config, &mut value.suite, &mut value.case);
-    }
-    for histogram in &mut case.histograms {
-        histogram.metric = tidy(&histogram.metric, NAME);
-        shed_names(&mut histogram.config, &mut histogram.suite, &mut histogram.case);
-    }
-    for series in &mut case.series {
-        series.metric = tidy(&series.metric, NAME);
-        shed_names(&mut series.config, &mut series.suite, &mut series.case);
-    }
+    harmless_quantity(&mut it.observed);
+    it.what = tidy(&it.what, NAME);
+    it.file = tidy(&it.file, NAME);
+    it.bound_reason = tidy(&it.bound_reason, SENTENCE);
+    it.beyond_lies = tidy(&it.beyond_lies, SENTENCE);
+    it
+}
+
+// The report of the case holds the names already; a million records need no copy each.
+
+fn harmless_value(mut it: Value) -> Value {
+    harmless_quantity(&mut it.value);
+    let metric = tidy(&it.metric, NAME);
+    Value { config: String::new(), suite: String::new(), case: String::new(), metric, ..it }
+}
+
+fn harmless_histogram(mut it: Histogram) -> Histogram {
+    it.encoded.shrink_to_fit();
+    let metric = tidy(&it.metric, NAME);
+    Histogram { config: String::new(), suite: String::new(), case: String::new(), metric, ..it }
+}
+
+fn harmless_series(mut it: Series) -> Series {
+    it.points.shrink_to_fit();
+    let metric = tidy(&it.metric, NAME);
+    Series { config: String::new(), suite: String::new(), case: String::new(), metric, ..it }
 }
 
 fn harmless_quantity(quantity: &mut Quantity) {
     if let Quantity::Text(text) = quantity {
         *text = cut_value(std::mem::take(text));
-    }
-}
-
-/// The report of the case holds these already; a million records need no copy each.
-fn shed_names(config: &mut String, suite: &mut String, case: &mut String) {
-    for it in [config, suite, case] {
-        *it = String::new();
+        text.shrink_to_fit();
     }
 }
 

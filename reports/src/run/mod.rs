@@ -5,12 +5,16 @@
 //! every verdict is worked out again, so that a writer has only its own format's
 //! escaping to think of.
 
+mod check;
 mod collect;
 mod read;
+mod thin;
 
-use cgauge_record::{Check, Histogram, Outcome, Planned, RunEnd, RunStart, Series, Value};
+use cgauge_record::{Histogram, Outcome, Planned, RunEnd, RunStart, Series, Value};
 
+pub use check::CheckReport;
 pub use read::{EVENTS_FILE, ReadError};
+pub use thin::Thinned;
 
 /// One run, or several side by side.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,13 +53,15 @@ pub struct CaseReport {
     /// Why it ended so; empty for a pass.
     pub reason: String,
     /// Its checks in order, each with the verdict that its numbers imply.
-    pub checks: Vec<Check>,
+    pub checks: Vec<CheckReport>,
     /// Its numbers.
     pub values: Vec<Value>,
     /// Its distributions.
     pub histograms: Vec<Histogram>,
-    /// Its numbers over time.
+    /// Its numbers over time; those that were too long are thinned out.
     pub series: Vec<Series>,
+    /// What the thinned ones were.
+    pub thinned: Vec<Thinned>,
     /// The last lines of console and output, where they say why it ended so.
     pub evidence: Vec<String>,
     /// How long on the run's clock.

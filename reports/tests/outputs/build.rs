@@ -102,6 +102,7 @@ pub(crate) fn start(config: &str) -> RunStart {
         kernel_spec: "debian:6.12".into(),
         machine: "microvm".into(),
         guest: "saved".into(),
+        host: String::new(),
         planned: Vec::new(),
     }
 }

@@ -8,11 +8,11 @@ use cgauge_reports::{Format, Run};
 use super::build::{CONFIG, Lines, check, histogram, passing, series, start, value};
 use super::{shown, written};
 
-const SCRIPT: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>]]><!--";
-const CONTROL: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\r\u{8}\u{0}\u{202e}\u{fffe}\u{2028}";
+pub(crate) const SCRIPT: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>]]><!--";
+pub(crate) const CONTROL: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\r\u{8}\u{0}\u{202e}\u{fffe}\u{2028}";
 
 /// Every text of a run, replaced by another.
-fn with_every_text(text: &str) -> Run {
+pub(crate) fn with_every_text(text: &str) -> Run {
     let mut case = passing("suite", "case", "promise");
     case.records = vec![
         check(ids::R132, text, 8),

@@ -4,7 +4,9 @@
 mod build;
 mod comparing;
 mod hostile;
+mod parsers;
 mod reading;
+mod schema;
 mod size;
 mod snapshots;
 

@@ -33,6 +33,21 @@ fn json() {
 }
 
 #[test]
+fn kcidb() {
+    insta::assert_snapshot!(written(&every_outcome(CONFIG).read(), Format::Kcidb));
+}
+
+#[test]
+fn csv() {
+    insta::assert_snapshot!(written(&every_outcome(CONFIG).read(), Format::Csv));
+}
+
+#[test]
+fn annotations() {
+    insta::assert_snapshot!(written(&every_outcome(CONFIG).read(), Format::Annotations));
+}
+
+#[test]
 fn a_matrix_of_kernels_in_ktap() {
     let lines =
         ["debian:5.10/unified/cgroupfs/vm", "debian:6.12/unified/cgroupfs/vm"].map(|config| {

@@ -8,6 +8,7 @@
 mod case;
 pub mod check;
 pub mod disk;
+pub mod eventfd;
 pub mod ext;
 mod group;
 pub mod hierarchy;

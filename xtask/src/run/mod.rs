@@ -27,7 +27,7 @@ use self::case::Bench;
 use self::journal::Journal;
 use self::progress::Progress;
 use crate::build::{self, Binaries};
-use crate::catalogue::{self, Suite};
+use crate::catalogue::{self, Kind, Suite};
 use crate::exit::{Exit, usage};
 use crate::flags;
 use crate::ground::{self, Ground};
@@ -39,7 +39,7 @@ use crate::prepare::{self, Common, Needs};
 const DEFAULT_KERNEL: &str = "debian:6.12";
 
 /// Runs what `flags` ask for.
-pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
+pub fn run(workspace: &Path, kind: Kind, flags: &flags::Run) -> Result<Exit> {
     let began = Instant::now();
     let known = catalogue::read(workspace)?;
     let rerun = flags.rerun.as_deref().map(rerun::read).transpose()?;
@@ -47,7 +47,7 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
     if let Some(rerun) = &rerun {
         rerun.complete(&mut flags);
     }
-    let suites = plan::suites(&known, &flags.suites).map_err(usage)?;
+    let suites = plan::suites(&known, kind, &flags.suites).map_err(usage)?;
     let specs = kernel_specs(&flags)?;
     let names: Vec<String> = specs.iter().map(ToString::to_string).collect();
     let (configurations, left_out) = plan::configurations(&names, &suites, &flags);
@@ -68,8 +68,7 @@ pub fn run(workspace: &Path, flags: &flags::Run) -> Result<Exit> {
     let ground = Ground::prepare(&specs, &target, &stop, &say, |it| {
         explain_kernel(it, flags.kernel.is_empty())
     })?;
-    let suite_names: Vec<&str> = suites.iter().map(|it| it.name.as_str()).collect();
-    let binaries = build::guest_binaries(workspace, &suite_names)?;
+    let binaries = build::guest_binaries(workspace, &suites)?;
     let listed: Vec<_> = suites
         .iter()
         .map(|suite| (*suite, build::cases_of_suite(&binaries, &suite.name)))
@@ -242,7 +241,8 @@ impl Shared {
         }
         made.map_err(|error| {
             let boot = format!("{}.boot", unit.configuration.name());
-            if let Some(cgauge_stage::Error::NotReady { console, .. }) = error.downcast_ref() {
+            use cgauge_stage::Error::{Mute, NotReady};
+            if let Some(NotReady { console, .. } | Mute { console, .. }) = error.downcast_ref() {
                 self.journal.console(&boot, "boot", console);
             }
             format!("{error:#}")
@@ -308,6 +308,7 @@ impl Shared {
             kernel_spec: unit.configuration.kernel.clone(),
             machine: first.map_or("", |it| it.machine().model.name()).to_owned(),
             guest: first.map_or("", |it| if it.is_saved() { "saved" } else { "booted" }).to_owned(),
+            host: crate::host::identity(self.common.clock),
             planned: planned.collect(),
         })
     }

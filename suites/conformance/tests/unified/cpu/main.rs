@@ -1,1 +1,62 @@
 //! The cpu controller on the unified hierarchy (cgroup-v2.rst, "CPU").
+//!
+//! What the cases here have to know of the machine: on the virtual clock the
+//! CPUs take turns, so that with n of them busy each does 1/n of the work that
+//! its clock says it does. The kernel's CPU time is that clock's, and so are
+//! quotas and shares; a thread's turns are work, and are held against the clock
+//! only where one CPU alone is busy. A kernel ends what is over at its next
+//! tick, and a CPU that awaits its turn has its tick late.
+
+mod accounting;
+mod interface;
+mod quota;
+mod throttling;
+mod weight;
+
+use cgauge_lab::prelude::*;
+use cgauge_lab::time::{nanoseconds, now};
+use cgauge_workloads::{Burn, Millis, Work, truth};
+use nix::time::{ClockId, clock_getres};
+
+/// Longer than any load here burns.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Time enough to start some loads and to set limits before they begin.
+const SOON: Duration = Duration::from_millis(100);
+const MILLISECOND: u64 = 1_000_000;
+
+/// Threads that burn without rest, one on each of so many CPUs in turn.
+fn burner(threads: u32, cpus: u32, time: Millis) -> Burn {
+    Burn {
+        threads,
+        cpus,
+        work: Work::Loop,
+        burst_us: 0,
+        every_us: 0,
+        stall_us: 1000,
+        window_us: 10_000,
+        from_ns: 0,
+        time,
+    }
+}
+
+/// The moment at which loads that are started now can begin together.
+fn soon() -> u64 {
+    nanoseconds(now() + SOON)
+}
+
+/// What all threads of a load burnt, in nanoseconds.
+fn burnt(load: &truth::Burn) -> u64 {
+    load.threads.iter().map(|it| it.cpu_ns).sum()
+}
+
+/// The kernel's tick: the coarse clock moves with it.
+fn tick() -> Result<u64, Stop> {
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
+        .map_err(Stop::broken("ask for the coarse clock's resolution"))?;
+    Ok(nanoseconds(Duration::from(tick)))
+}
+
+/// One number over another.
+fn ratio(one: u64, other: u64) -> f64 {
+    one as f64 / other as f64
+}

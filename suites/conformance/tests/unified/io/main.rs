@@ -1,1 +1,11 @@
 //! The io controller on the unified hierarchy (cgroup-v2.rst, "IO").
+
+mod accepted;
+mod cost;
+mod counters;
+mod latency;
+mod limits;
+mod rates;
+mod stat;
+mod weights;
+mod writeback;

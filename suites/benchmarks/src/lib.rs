@@ -1,0 +1,166 @@
+//! Criterion inside a stage: benchmarks that are run as cases are, one a guest,
+//! and whose estimates become records.
+//!
+//! It knows no benchmark. Under the virtual clock a sample has no noise, so few
+//! and short samples do; under the wall's it takes what Criterion would take.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cgauge_lab::{Lab, Outcome, Stop};
+use cgauge_record::{Preference, Unit};
+use criterion::Criterion;
+pub use criterion::{BatchSize, Bencher};
+use serde::Deserialize;
+
+/// Where Criterion keeps its files in the guest.
+const FILES: &str = "/tmp/criterion";
+/// Samples of a benchmark: the fewest that Criterion takes.
+const SAMPLES: usize = 10;
+/// Resamples of its bootstrap: nothing is drawn from them here.
+const RESAMPLES: usize = 1000;
+/// How long one benchmark warms up and is measured.
+const WARM_UP: Duration = Duration::from_millis(20);
+const MEASURED: Duration = Duration::from_millis(100);
+
+/// One operation of the kernel's, under one set of parameters.
+pub struct Benchmark {
+    name: String,
+    run: Box<dyn Fn(&Lab, &mut Timer<'_>) -> Outcome>,
+}
+
+impl Benchmark {
+    /// A benchmark called `name`: the function's name and, behind `::`, its
+    /// parameters. `run` prepares the kernel and hands the operation to
+    /// Criterion's bencher.
+    pub fn new(
+        name: impl Into<String>,
+        run: impl Fn(&Lab, &mut Timer<'_>) -> Outcome + 'static,
+    ) -> Self {
+        Self { name: name.into(), run: Box::new(run) }
+    }
+}
+
+/// What times the operation of a benchmark.
+pub struct Timer<'a> {
+    criterion: &'a mut Criterion,
+    name: &'a str,
+}
+
+impl Timer<'_> {
+    /// Times what `bench` asks of the bencher.
+    pub fn time(&mut self, bench: impl FnMut(&mut Bencher<'_>)) {
+        self.criterion.bench_function(self.name, bench);
+    }
+}
+
+/// Lists the benchmarks, or runs the one that the stage asks for.
+///
+/// # Panics
+/// Where the benchmark cannot run: the stage makes an error of it.
+pub fn main(benchmarks: &[Benchmark]) {
+    if std::env::args().any(|it| it == "--list") {
+        for it in benchmarks {
+            // As libtest says it, so that one reader does for both.
+            println!("{}: test", it.name);
+        }
+        return;
+    }
+    let wanted = std::env::var("CGAUGE_CASE").unwrap_or_default();
+    let Some(benchmark) = benchmarks.iter().find(|it| it.name == wanted) else {
+        panic!("there is no benchmark {wanted:?}");
+    };
+    let lab = cgauge_lab::lab();
+    if let Err(stop) = run(&lab, benchmark) {
+        // What a skip or a refusal means was recorded when it happened.
+        if !matches!(stop, Stop::Skip(_)) {
+            panic!("{stop:?}");
+        }
+    }
+}
+
+fn run(lab: &Lab, benchmark: &Benchmark) -> Outcome {
+    let mut criterion = Criterion::default()
+        .without_plots()
+        .output_directory(Path::new(FILES))
+        .sample_size(SAMPLES)
+        .nresamples(RESAMPLES)
+        .warm_up_time(WARM_UP)
+        .measurement_time(MEASURED);
+    (benchmark.run)(lab, &mut Timer { criterion: &mut criterion, name: &benchmark.name })?;
+    let sample = newest_sample(Path::new(FILES))?;
+    let each = sample.times_of_one();
+    lab.latencies("one operation", &each);
+    lab.value("one operation", Unit::Nanoseconds, median(&each), Preference::Lower);
+    Ok(())
+}
+
+/// What Criterion measured: how often the operation ran in each sample, and how
+/// long the sample took in nanoseconds.
+#[derive(Deserialize)]
+struct Sample {
+    iters: Vec<f64>,
+    times: Vec<f64>,
+}
+
+impl Sample {
+    fn times_of_one(&self) -> Vec<Duration> {
+        let each = self.times.iter().zip(&self.iters).map(|(time, count)| time / count.max(1.0));
+        each.map(|ns| Duration::from_nanos(ns.round() as u64)).collect()
+    }
+}
+
+fn median(times: &[Duration]) -> u64 {
+    let mut sorted = times.to_vec();
+    sorted.sort();
+    let middle = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
+    u64::try_from(middle.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The sample that Criterion left: one benchmark runs a process.
+fn newest_sample(folder: &Path) -> Result<Sample, Stop> {
+    let path = find(folder).ok_or_else(|| {
+        Stop::Broken("the benchmark timed nothing: it has to call Timer::time".to_owned())
+    })?;
+    let text = std::fs::read_to_string(&path)?;
+    serde_json::from_str(&text).map_err(|it| Stop::Broken(format!("{}: {it}", path.display())))
+}
+
+fn find(folder: &Path) -> Option<PathBuf> {
+    for entry in std::fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        if path.ends_with("new/sample.json") {
+            return Some(path);
+        }
+        if path.is_dir()
+            && let Some(found) = find(&path)
+        {
+            return Some(found);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_operation_is_a_samples_time_over_its_count() {
+        let sample = Sample { iters: vec![10.0, 20.0], times: vec![1000.0, 3000.0] };
+        let each = sample.times_of_one();
+        assert_eq!(each, [Duration::from_nanos(100), Duration::from_nanos(150)]);
+        assert_eq!(median(&each), 150);
+    }
+
+    #[test]
+    fn criterions_sample_is_found_wherever_it_lies() {
+        let folder = std::env::temp_dir().join(format!("cgauge-sample-{}", std::process::id()));
+        let place = folder.join("a_b").join("new");
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(place.join("sample.json"), r#"{"iters":[1.0],"times":[7.0]}"#).unwrap();
+        let found = newest_sample(&folder);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(found.unwrap().times_of_one(), [Duration::from_nanos(7)]);
+    }
+}

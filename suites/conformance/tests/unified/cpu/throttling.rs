@@ -1,0 +1,435 @@
+//! What threads feel of a limit: how long each stalls, whether the counters
+//! say the same, and whether one that asks for less than it may have is let be.
+
+use cgauge_lab::prelude::*;
+use cgauge_workloads::{Burn, Millis, truth};
+
+use super::{MILLISECOND, PATIENCE, burner, burnt, ratio, soon, tick};
+
+/// The counters of throttling in `cpu.stat`.
+#[derive(Clone, Copy)]
+struct Counters {
+    periods: u64,
+    throttled: u64,
+    throttled_us: u64,
+}
+
+impl Counters {
+    fn of(group: &Group) -> Result<Self, Stop> {
+        Ok(Self {
+            periods: group.key("cpu.stat", "nr_periods")?,
+            throttled: group.key("cpu.stat", "nr_throttled")?,
+            throttled_us: group.key("cpu.stat", "throttled_usec")?,
+        })
+    }
+
+    fn since(group: &Group, before: Self) -> Result<Self, Stop> {
+        let now = Self::of(group)?;
+        Ok(Self {
+            periods: now.periods - before.periods,
+            throttled: now.throttled - before.throttled,
+            throttled_us: now.throttled_us - before.throttled_us,
+        })
+    }
+}
+
+/// Starts a load in a group without a limit, and sets `max` just before it begins.
+fn limited(group: &Group, max: &str, load: &Burn) -> Result<(truth::Burn, Counters), Stop> {
+    let mut running = group.load(load)?;
+    let then = Duration::from_nanos(load.from_ns - 5 * MILLISECOND);
+    cgauge_lab::time::pause(then.saturating_sub(cgauge_lab::time::now()));
+    group.set("cpu.max", max)?;
+    let before = Counters::of(group)?;
+    let truth = running.truth(PATIENCE)?;
+    Ok((truth, Counters::since(group, before)?))
+}
+
+/// `nr_periods`, `nr_throttled` and `throttled_usec` say what the thread itself saw of its throttling.
+#[rstest]
+#[case::two_fifths_of_50_ms(20_000, 50_000)]
+#[case::four_fifths_of_50_ms(40_000, 50_000)]
+#[case::a_tenth_of_200_ms(20_000, 200_000)]
+fn counters_agree_with_the_stall_that_the_thread_saw(
+    lab: Lab,
+    #[case] limit_us: u64,
+    #[case] period_us: u64,
+) -> Outcome {
+    const PERIODS: u64 = 8;
+    let group = lab.group("group")?;
+    let time = Millis(PERIODS * period_us / 1000);
+    let load = Burn { from_ns: soon(), stall_us: 2000, ..burner(1, 1, time) };
+    let (truth, counted) = limited(&group, &format!("{limit_us} {period_us}"), &load)?;
+    let thread = &truth.threads[0];
+    // It may be throttled already when it is to begin: what it saw of that is
+    // a stall before its first turn, and part of the time alone.
+    let (stalls, early): (Vec<&truth::Stall>, Vec<&truth::Stall>) =
+        thread.stalls.iter().partition(|it| it.turns > 0);
+    let stalled_us = stalls.iter().map(|it| it.ns).sum::<u64>() / 1000;
+    let early_us = early.iter().map(|it| it.ns / 1000 + 5000).sum::<u64>();
+
+    lab.accounting("periods in which the group was throttled")
+        .covers([R076, S26])
+        .file("cpu.stat")
+        .unit(Unit::Events)
+        .observed(counted.throttled)
+        .between(
+            stalls.len(),
+            stalls.len() + early.len() + 1,
+            "the one thread on its one CPU stalls once in each, and counts that itself; one more may come before it begins or after it ends",
+        );
+    lab.accounting("time for which the group was throttled")
+        .covers([R076, S26])
+        .file("cpu.stat")
+        .unit(Unit::Microseconds)
+        .observed(counted.throttled_us)
+        .between(
+            stalled_us - stalled_us / 50 - stalls.len() as u64 * 300,
+            stalled_us + early_us,
+            "the sum of the stalls that the one thread saw between two of its turns: each is as long as the throttling, the turn itself and the way from the timer to the thread, some hundred microseconds",
+        );
+    lab.accounting("periods that went by")
+        .covers([R076, S26])
+        .file("cpu.stat")
+        .unit(Unit::Events)
+        .observed(counted.periods)
+        .between(PERIODS, PERIODS + 1, "eight periods of time and the part of one more, in each of which the thread wanted to run");
+    lab.enforcement("the longest stall")
+        .covers([R072, S25])
+        .file("cpu.max")
+        .unit(Unit::Nanoseconds)
+        .observed(thread.longest_stall_ns)
+        .between(
+            (period_us - limit_us) * 1000 - tick()? / 2,
+            (period_us - limit_us) * 1000 + 2 * tick()?,
+            "a period less the limit; up to a tick longer, for what was taken too much in this period and in the last is taken back",
+        );
+    let points: Vec<_> =
+        stalls.iter().map(|it| (Duration::from_nanos(it.at_ns), it.ns as f64)).collect();
+    lab.series(
+        "stalls of the thread",
+        Unit::Nanoseconds,
+        &points,
+        Some(((period_us - limit_us) * 1000) as f64),
+    );
+    lab.latencies(
+        "stalls of the thread",
+        &stalls.iter().map(|it| Duration::from_nanos(it.ns)).collect::<Vec<_>>(),
+    );
+    Ok(())
+}
+
+/// The more threads share a limit the sooner it runs out, and every one of them stalls for the rest of the period.
+#[rstest]
+#[case::one(1)]
+#[case::two(2)]
+#[case::four(4)]
+fn all_threads_stall_once_their_limit_is_burnt(lab: Lab, #[case] threads: u32) -> Outcome {
+    const PERIODS: u64 = 5;
+    const LIMIT: u64 = 50;
+    let group = lab.group("group")?;
+    // CPUs that await each other stall for up to four ticks too.
+    let short = if threads == 1 { 2000 } else { 25_000 };
+    let load = Burn {
+        from_ns: soon(),
+        stall_us: short,
+        ..burner(threads, threads, Millis(PERIODS * 100))
+    };
+    let (truth, counted) = limited(&group, &format!("{} 100000", LIMIT * 1000), &load)?;
+    let many = u64::from(threads);
+    let stall = (100 - LIMIT / many) * MILLISECOND;
+    let late = tick()? * if many == 1 { 1 } else { 2 * many };
+    let mut stalled_us = 0;
+    for (nth, thread) in truth.threads.iter().enumerate() {
+        stalled_us += thread.stalled_ns / 1000;
+        // The first begins in the middle of a period.
+        let settled = thread.stalls.get(1..).unwrap_or(&[]);
+        let mean = settled.iter().map(|it| it.ns).sum::<u64>() / settled.len().max(1) as u64;
+        lab.enforcement(&format!("the mean stall of thread {} of {threads} but the first", nth + 1))
+            .covers([R072, S25])
+            .file("cpu.max")
+            .unit(Unit::Nanoseconds)
+            .observed(mean)
+            .between(
+                stall - late,
+                if many == 1 { stall + late } else { 200 * MILLISECOND },
+                "100 ms less its part of the 50, and a tick; on more CPUs two for each CPU to wait for, and one may burn the whole limit of a period before the next has its turn: then two periods",
+            );
+        lab.enforcement(&format!("the longest stall of thread {} of {threads}", nth + 1))
+            .covers([R072, S25])
+            .file("cpu.max")
+            .unit(Unit::Nanoseconds)
+            .observed(thread.longest_stall_ns)
+            .between(
+                stall - late,
+                if many == 1 { stall + 2 * late } else { 200 * MILLISECOND },
+                "as the mean, and up to a tick more is taken back; on more CPUs one may burn the whole limit of a period before the next has its turn: then two periods",
+            );
+        lab.enforcement(&format!("stalls of thread {} of {threads}", nth + 1))
+            .covers([S25])
+            .file("cpu.max")
+            .unit(Unit::Events)
+            .observed(thread.stall_count)
+            .between(
+                if many == 1 { PERIODS - 1 } else { PERIODS / 2 },
+                PERIODS + 1,
+                "one in each of five periods, and one at either end may be cut; on more CPUs one may last for two",
+            );
+    }
+    lab.enforcement("CPU time of all threads")
+        .covers([R072, S25])
+        .file("cpu.max")
+        .unit(Unit::Nanoseconds)
+        .observed(burnt(&truth))
+        .between(
+            PERIODS * LIMIT * MILLISECOND - many * late,
+            (PERIODS + 1) * LIMIT * MILLISECOND + many * late,
+            "50 ms in each of 5 periods and the parts of two more, and late ticks of each CPU",
+        );
+    lab.accounting("time for which the CPUs of the group were throttled")
+        .covers([R076, S26])
+        .file("cpu.stat")
+        .unit(Unit::Microseconds)
+        .observed(counted.throttled_us)
+        .between(
+            (stalled_us * 3 / 4).saturating_sub(many * late / 1000),
+            stalled_us * 11 / 10 + many * (late / 1000 + short),
+            "each CPU's time counts, and each has one thread: the sum of what they saw, less a quarter where CPUs await each other, and each with one too short to count at its beginning",
+        );
+    lab.value(
+        "the longest stall over the period",
+        Unit::Ratio,
+        ratio(
+            truth.threads.iter().map(|it| it.longest_stall_ns).max().unwrap_or(0),
+            100 * MILLISECOND,
+        ),
+        Lower,
+    );
+    Ok(())
+}
+
+/// Many threads on many CPUs that ask for less than their limit are let be (512ac999d275: what a CPU had left of its slice expired, until de53fd7aedb1 in 5.4).
+#[rstest]
+fn many_threads_below_their_limit_are_not_throttled(lab: Lab) -> Outcome {
+    const PERIODS: u64 = 5;
+    let group = lab.group("group")?;
+    let load = Burn {
+        from_ns: soon(),
+        burst_us: 300,
+        every_us: 20_000,
+        stall_us: 5000,
+        ..burner(16, 4, Millis(PERIODS * 100))
+    };
+    // What they ask for, by themselves: burst, wake-up and sleep.
+    let free = group.load(&load)?.truth(PATIENCE)?;
+    let demand = burnt(&free) / PERIODS;
+    let limit_us = demand / 1000 * 5 / 4;
+    let load = Burn { from_ns: soon(), ..load };
+    let (truth, counted) = limited(&group, &format!("{limit_us} 100000"), &load)?;
+    lab.enforcement("CPU time of 16 threads that ask for four fifths of their limit")
+        .covers([R072, R073])
+        .file("cpu.max")
+        .unit(Unit::Nanoseconds)
+        .observed(burnt(&truth))
+        .between(
+            burnt(&free) * 97 / 100,
+            burnt(&free) * 103 / 100,
+            "what the same threads burnt without a limit",
+        );
+    lab.enforcement("time for which they were throttled")
+        .covers([R072, R076])
+        .file("cpu.stat")
+        .unit(Unit::Microseconds)
+        .observed(counted.throttled_us)
+        .at_most(
+            PERIODS * 1000,
+            "they never reach their limit; one CPU may want for the 1 ms of a slice that another keeps (min_cfs_rq_runtime) once in a period; where slices expire it is a hundred times as much",
+        );
+    let stalls: u64 = truth.threads.iter().map(|it| it.stall_count).sum();
+    let stalls_without: u64 = free.threads.iter().map(|it| it.stall_count).sum();
+    lab.enforcement("stalls of 5 ms or more that the threads saw")
+        .covers([R072])
+        .file("cpu.max")
+        .unit(Unit::Events)
+        .observed(stalls)
+        .at_most(stalls_without, "as many as without a limit");
+    lab.value(
+        "the threads' demand over the limit",
+        Unit::Ratio,
+        ratio(demand, limit_us * 1000),
+        Neither,
+    );
+    Ok(())
+}
+
+/// `cpu.stat.local` counts the throttling that comes from above too, where `cpu.stat` counts a group's own limit alone.
+#[rstest]
+fn throttling_from_above_is_counted_locally(lab: Lab) -> Outcome {
+    const LOCAL: &str = "cpu.stat.local";
+    lab.needs_file(LOCAL, "since 6.6")?;
+    let parent = lab.group("parent")?;
+    parent.enable("cpu")?;
+    let child = parent.make("child")?;
+    parent.set("cpu.max", "20000 50000")?;
+    let before = [&parent, &child].map(|it| it.key(LOCAL, "throttled_usec"));
+    let [of_parent, of_child] = before;
+    let (of_parent, of_child) = (of_parent?, of_child?);
+    let own = Counters::of(&parent)?;
+    let load = Burn { from_ns: soon(), stall_us: 2000, ..burner(1, 1, Millis(300)) };
+    let truth = child.load(&load)?.truth(PATIENCE)?;
+    let own = Counters::since(&parent, own)?;
+    for (who, group, before) in [("parent", &parent, of_parent), ("child", &child, of_child)] {
+        let counted = group.key(LOCAL, "throttled_usec")? - before;
+        if who == "child" {
+            lab.accounting("time for which the child was throttled by its parent's limit")
+                .covers([R076])
+                .file(LOCAL)
+                .unit(Unit::Microseconds)
+                .observed(counted)
+                .between(own.throttled_us * 95 / 100, own.throttled_us * 105 / 100, "kernel/sched/core.c, cpu_local_stat_show: the group's own time of being throttled, whoever's limit it is; the parent's has one CPU with one thread");
+        } else {
+            lab.value(
+                "local throttling of the parent, which has no thread",
+                Unit::Microseconds,
+                counted,
+                Neither,
+            );
+        }
+    }
+    lab.accounting("periods in which the child's own limit throttled it")
+        .covers([R076])
+        .file("cpu.stat")
+        .unit(Unit::Events)
+        .observed(child.key("cpu.stat", "nr_throttled")?)
+        .equals(0, "the child has no limit of its own");
+    lab.accounting("time for which the child's own limit throttled it")
+        .covers([R076])
+        .file("cpu.stat")
+        .unit(Unit::Microseconds)
+        .observed(child.key("cpu.stat", "throttled_usec")?)
+        .equals(0, "the child has no limit of its own");
+    lab.accounting("time for which the parent's limit throttled it")
+        .covers([R075, R076])
+        .file("cpu.stat")
+        .unit(Unit::Microseconds)
+        .observed(own.throttled_us)
+        .at_least(
+            truth.threads[0].stalled_ns / 1000 * 95 / 100,
+            "the stalls of the one thread, less the way from the timer to it",
+        );
+    Ok(())
+}
+
+/// What a group leaves of its limit it may burn later, up to its burst, and the counters say how much that was.
+#[rstest]
+#[case::without(0)]
+#[case::of_a_limit(8_000)]
+fn burst_spends_what_was_left(lab: Lab, #[case] burst_us: u64) -> Outcome {
+    const SLOTS: u64 = 6;
+    const PERIOD: u64 = 20 * MILLISECOND;
+    const LIMIT: u64 = 8 * MILLISECOND;
+    lab.needs_file("cpu.max.burst", "since 5.14")?;
+    let group = lab.group("group")?;
+    group.set("cpu.max", "8000 20000")?;
+    // A throttled thread sees when periods begin.
+    let probe = group
+        .load(&Burn { from_ns: soon(), stall_us: 6000, ..burner(1, 1, Millis(60)) })?
+        .truth(PATIENCE)?;
+    let Some(last) = probe.threads[0].stalls.last() else {
+        return Err(Stop::Broken("a thread without end was not throttled".into()));
+    };
+    let phase = (probe.began_ns + last.at_ns + last.ns) % PERIOD;
+    group.set("cpu.max.burst", burst_us)?;
+    let bursts = || -> Result<_, Stop> {
+        // Since 5.18; the limit and the burst itself are older.
+        match group.get("cpu.stat")?.contains("nr_bursts") {
+            true => Ok(Some([
+                group.key("cpu.stat", "nr_bursts")?,
+                group.key("cpu.stat", "burst_usec")?,
+            ])),
+            false => Ok(None),
+        }
+    };
+    let before = bursts()?;
+    let throttled = Counters::of(&group)?;
+    // A millisecond into a period, 14 ms of CPU time in each fifth period.
+    let from_ns = soon().next_multiple_of(PERIOD) + phase + MILLISECOND;
+    let load = Burn {
+        from_ns,
+        burst_us: 14_000,
+        every_us: 100_000,
+        stall_us: 2000,
+        ..burner(1, 1, Millis(SLOTS * 100 - 50))
+    };
+    let truth = group.load(&load)?.truth(PATIENCE)?;
+    let throttled = Counters::since(&group, throttled)?;
+    let thread = &truth.threads[0];
+    let stalls = thread.stalls.iter().filter(|it| it.at_ns > MILLISECOND).count();
+    if burst_us == 0 {
+        lab.enforcement("stalls of a thread that wants 14 ms at once of 8 in 20 ms")
+            .covers([R072, R078])
+            .file("cpu.max.burst")
+            .unit(Unit::Events)
+            .observed(stalls)
+            .between(SLOTS - 1, SLOTS + 1, "without a burst each of its turns is stopped at 8 ms");
+    } else {
+        lab.enforcement("stalls of a thread that wants 14 ms at once of 8 in 20 ms and 8 of burst")
+            .covers([R078])
+            .file("cpu.max.burst")
+            .unit(Unit::Events)
+            .observed(stalls)
+            .equals(0, "cgroup-v2.rst, cpu.max.burst: what the four periods before left is there, up to 8 ms");
+        lab.accounting("periods in which that thread was throttled")
+            .covers([R076, R078])
+            .file("cpu.stat")
+            .unit(Unit::Events)
+            .observed(throttled.throttled)
+            .at_most(2, "none but at the load's own start");
+    }
+    lab.enforcement("CPU time of the thread")
+        .covers([R072, R078])
+        .file("cpu.max.burst")
+        .unit(Unit::Nanoseconds)
+        .observed(thread.cpu_ns)
+        .between(SLOTS * 14 * MILLISECOND * 97 / 100, SLOTS * 15 * MILLISECOND, "14 ms in each of six turns, at once or in two periods, and the way in and out of sleep");
+    if let (Some(before), Some(after)) = (before, bursts()?) {
+        let excess = (14 * MILLISECOND - LIMIT) / 1000;
+        let (least, most) = if burst_us == 0 { (0, 0) } else { (SLOTS, SLOTS + 2) };
+        lab.accounting("periods in which a burst was spent")
+            .covers([R078])
+            .file("cpu.stat")
+            .unit(Unit::Events)
+            .observed(after[0] - before[0])
+            .between(least, most, "one in each turn with a burst, none without, and the load's own start may take one or two more");
+        lab.accounting("what was spent beyond the limit")
+            .covers([R078])
+            .file("cpu.stat")
+            .unit(Unit::Microseconds)
+            .observed(after[1] - before[1])
+            .between(least * (excess - 1000), most * (excess + 2000), "14 ms less the limit of 8 in each turn; up to 1 ms stays with the CPU and slices are of 5 ms");
+    }
+    Ok(())
+}
+
+/// A burst is bounded: what a group saves for longer than its burst lasts is not to be had.
+#[rstest]
+fn burst_is_bounded(lab: Lab) -> Outcome {
+    lab.needs_file("cpu.max.burst", "since 5.14")?;
+    let group = lab.group("group")?;
+    group.set("cpu.max", "8000 40000")?;
+    group.set("cpu.max.burst", 8000)?;
+    // Twenty periods are saved before it begins.
+    let from_ns = soon() + 800 * MILLISECOND;
+    let load = Burn { from_ns, stall_us: 5000, ..burner(1, 1, Millis(160)) };
+    let truth = group.load(&load)?.truth(PATIENCE)?;
+    lab.enforcement("CPU time in four periods after twenty were saved")
+        .covers([R078])
+        .file("cpu.max.burst")
+        .unit(Unit::Nanoseconds)
+        .observed(burnt(&truth))
+        .between(
+            (4 * 8 + 8) * MILLISECOND - tick()?,
+            (5 * 8 + 8) * MILLISECOND + 2 * tick()?,
+            "8 ms in each of four periods and the parts of two more, once a burst of 8 ms, and a late tick at either end; without a bound it would be 160 ms",
+        );
+    Ok(())
+}

@@ -1,0 +1,386 @@
+//! `cpuset.cpus.partition` of groups whose parent is a partition root itself:
+//! local partitions.
+
+use cgauge_lab::prelude::*;
+use cgauge_lab::time::now;
+use nix::unistd::{Gid, Uid, setresgid, setresuid};
+
+use crate::cpus::{Offline, PATIENCE, affinity, needs_eight, says_why, settle};
+use crate::{CPUS, EFFECTIVE, EXCLUSIVE, EXCLUSIVE_EFFECTIVE, PARTITION};
+
+/// A partition has its CPUs to itself: every other group loses them, and has them back when it ends.
+#[rstest]
+fn partition_has_its_cpus_to_itself(
+    lab: Lab,
+    #[values("root", "isolated")] kind: &str,
+    #[values("member", "removal")] end: &str,
+) -> Outcome {
+    needs_eight(&lab)?;
+    let whole = lab.whole_hierarchy()?;
+    let root = whole.root();
+    let part = root.make("part")?;
+    let other = lab.group("other")?;
+    let (inside, outside) = (part.sleeper()?, other.sleeper()?);
+    part.set(CPUS, "2-3")?;
+    let look = |when: &str, of_part: &str, of_rest: &str| -> Outcome {
+        for (role, group, expected) in [
+            ("the partition", &part, of_part),
+            ("the root", root, of_rest),
+            ("another", &other, of_rest),
+        ] {
+            lab.hierarchy(&format!("effective CPUs of {role} {when}"))
+                .covers([R144])
+                .file(EFFECTIVE)
+                .observed(settle(group, EFFECTIVE, expected)?.0)
+                .equals(expected, "cgroup-v2.rst, cpuset.cpus.partition: the CPUs of a partition are taken away from its parent's, and its siblings cannot have them");
+        }
+        for (role, process, expected) in
+            [("the partition", &inside, of_part), ("another group", &outside, of_rest)]
+        {
+            lab.enforcement(&format!("CPUs that a process of {role} may use {when}"))
+                .covers([R141, R144])
+                .file(PARTITION)
+                .observed(affinity(process.pid())?)
+                .equals(expected, "tasks run on the effective CPUs of their group");
+        }
+        Ok(())
+    };
+    look("before it is a partition", "2-3", "0-7")?;
+    part.set(PARTITION, kind)?;
+    lab.hierarchy("the state of the partition")
+        .covers([R144])
+        .file(PARTITION)
+        .observed(part.line(PARTITION)?)
+        .equals(
+            kind,
+            "cgroup-v2.rst, cpuset.cpus.partition: all the conditions of a valid partition are met",
+        );
+    look("while it is a partition", "2-3", "0-1,4-7")?;
+    part.set(CPUS, "3-5")?;
+    look("after the partition's set was changed", "3-5", "0-2,6-7")?;
+    if end == "member" {
+        part.set(PARTITION, "member")?;
+        return look("after it became a member", "3-5", "0-7");
+    }
+    inside.end()?;
+    part.kill()?;
+    lab.hierarchy("the answer to removing the partition")
+        .covers([R144])
+        .answered(&part.try_remove())
+        .equals("ok", "a partition is a group like any other");
+    lab.hierarchy("effective CPUs of the root after it was removed")
+        .covers([R144])
+        .file(EFFECTIVE)
+        .observed(settle(root, EFFECTIVE, "0-7")?.0)
+        .equals("0-7", "nobody has the CPUs any more");
+    Ok(())
+}
+
+/// Every state leads to every other, and nothing but the three words is taken.
+#[rstest]
+fn every_state_leads_to_every_other(lab: Lab) -> Outcome {
+    needs_eight(&lab)?;
+    let whole = lab.whole_hierarchy()?;
+    let part = whole.root().make("part")?;
+    part.set(CPUS, "2-3")?;
+    lab.interface("the state of a new group")
+        .covers([R144])
+        .file(PARTITION)
+        .observed(part.line(PARTITION)?)
+        .equals(
+            "member",
+            "cgroup-v2.rst, cpuset.cpus.partition: a member is what a group begins as",
+        );
+    for state in ["root", "isolated", "root", "member", "isolated", "member", "member"] {
+        lab.interface(&format!("the answer to {state}"))
+            .covers([R144])
+            .file(PARTITION)
+            .answered(&part.try_set(PARTITION, state))
+            .equals(
+                "ok",
+                "cgroup-v2.rst, cpuset.cpus.partition: the three values that can be written",
+            );
+        let shown = part.line(PARTITION)?;
+        lab.hierarchy(&format!("the state after {state} was written"))
+            .covers([R144])
+            .file(PARTITION)
+            .observed(shown)
+            .equals(state, "all the conditions of a valid partition are met");
+        let rest = if state == "member" { "0-7" } else { "0-1,4-7" };
+        lab.hierarchy(&format!("CPUs left for the rest after {state} was written"))
+            .covers([R144])
+            .file(EFFECTIVE)
+            .observed(whole.root().line(EFFECTIVE)?)
+            .equals(rest, "a member takes nothing away, the others take CPUs 2 and 3");
+    }
+    part.set(PARTITION, "root")?;
+    for refused in ["partition", "root invalid", "isolated invalid", "Root", "0", "1", ""] {
+        lab.interface(&format!("the answer to {refused:?}"))
+            .covers([R144])
+            .file(PARTITION)
+            .answered(&part.try_set(PARTITION, format!("{refused}\n")))
+            .equals(
+                "EINVAL",
+                "cgroup-v2.rst, cpuset.cpus.partition: it is none of member, root and isolated",
+            );
+    }
+    lab.interface("the state after what was refused")
+        .covers([R144])
+        .file(PARTITION)
+        .observed(part.line(PARTITION)?)
+        .equals("root", "a refused write changes nothing");
+    Ok(())
+}
+
+/// What stands in the way of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Obstacle {
+    /// The group asks for no CPU.
+    NoCpus,
+    /// The parent is an invalid partition.
+    InvalidParent,
+    /// A sibling that is a partition has one of the CPUs.
+    Sibling,
+    /// The parent would have none left for its processes.
+    NothingLeft,
+}
+
+/// A partition that cannot be is accepted and says that it is invalid and why; it becomes valid when the reason goes.
+#[rstest]
+fn invalid_partition_says_why(
+    lab: Lab,
+    #[values(Obstacle::NoCpus, Obstacle::InvalidParent, Obstacle::Sibling, Obstacle::NothingLeft)]
+    obstacle: Obstacle,
+    #[values("root", "isolated")] kind: &str,
+) -> Outcome {
+    needs_eight(&lab)?;
+    let whole = lab.whole_hierarchy()?;
+    let root = whole.root();
+    // The words for an empty set name the second file where there is one.
+    let two_files = root.make("probe")?.has(EXCLUSIVE)?;
+    let top = root.make("top")?;
+    top.set(CPUS, "2-5")?;
+    top.enable("cpuset")?;
+    let resident = top.make("resident")?;
+    let _inside = resident.sleeper()?;
+    let part = top.make("part")?;
+    let sibling = top.make("sibling")?;
+    if obstacle != Obstacle::InvalidParent {
+        top.set(PARTITION, "root")?;
+    }
+    match obstacle {
+        Obstacle::NoCpus => {}
+        Obstacle::InvalidParent => part.set(CPUS, "2-3")?,
+        Obstacle::Sibling => {
+            sibling.set(CPUS, "3-4")?;
+            sibling.set(PARTITION, "root")?;
+            part.set(CPUS, "2-3")?;
+        }
+        Obstacle::NothingLeft => part.set(CPUS, "2-5")?,
+    }
+    let why = match obstacle {
+        Obstacle::NoCpus if two_files => "cpuset.cpus and cpuset.cpus.exclusive are empty",
+        Obstacle::NoCpus => "cpuset.cpus is empty",
+        // Without CPUs handed down it is no remote partition either.
+        Obstacle::InvalidParent if two_files => "Invalid cpu list in cpuset.cpus.exclusive",
+        Obstacle::InvalidParent => "Parent is not a partition root",
+        Obstacle::Sibling => "Cpu list in cpuset.cpus not exclusive",
+        Obstacle::NothingLeft => "Parent unable to distribute cpu downstream",
+    };
+    lab.interface("the answer to the write")
+        .covers([R144])
+        .file(PARTITION)
+        .answered(&part.try_set(PARTITION, kind))
+        .equals("ok", "cgroup-v2.rst, cpuset.cpus.partition: the state is to be read to see whether the partition is valid");
+    lab.interface("the state")
+        .covers([R144])
+        .file(PARTITION)
+        .observed(part.line(PARTITION)?)
+        .equals(format!("{kind} invalid ({why})"), "cgroup-v2.rst, cpuset.cpus.partition: \"<reason>\" is shown in parentheses; the words are kernel/cgroup/cpuset.c, perr_strings");
+    lab.hierarchy("effective CPUs of its parent's resident")
+        .covers([R144])
+        .file(EFFECTIVE)
+        .observed(resident.line(EFFECTIVE)?)
+        .equals(
+            if obstacle == Obstacle::Sibling && sibling.line(PARTITION)? == "root" {
+                "2,5"
+            } else {
+                "2-5"
+            },
+            "an invalid partition takes nothing away",
+        );
+
+    match obstacle {
+        Obstacle::NoCpus | Obstacle::NothingLeft => part.set(CPUS, "2-3")?,
+        Obstacle::InvalidParent => top.set(PARTITION, "root")?,
+        Obstacle::Sibling => {
+            sibling.set(PARTITION, "member")?;
+            // It is looked at again when a set changes.
+            part.set(CPUS, "2")?;
+        }
+    }
+    lab.interface("the state once the obstacle is gone")
+        .covers([R144])
+        .file(PARTITION)
+        .observed(settle(&part, PARTITION, kind)?.0)
+        .equals(kind, "cgroup-v2.rst, cpuset.cpus.partition: an invalid partition root becomes valid when the conditions are met again");
+    Ok(())
+}
+
+/// A change of the partition's state wakes whoever watches the file, whatever brought it about.
+#[rstest]
+fn change_of_state_wakes_watchers(
+    lab: Lab,
+    #[values(Mechanism::Poll, Mechanism::Inotify)] mechanism: Mechanism,
+) -> Outcome {
+    needs_eight(&lab)?;
+    let whole = lab.whole_hierarchy()?;
+    let part = whole.root().make("part")?;
+    part.set(CPUS, "3")?;
+    let _inside = part.sleeper()?;
+    let mut watch = Watch::new(&part, PARTITION, mechanism)?;
+    let mut took = Vec::new();
+    let mut told = |what: &str, state: &str, began: Duration| -> Outcome {
+        let deadline = now() + PATIENCE;
+        let mut seen = "none".to_owned();
+        while let Some(wake) = watch.next(deadline.saturating_sub(now()))? {
+            wake.text.trim_end().clone_into(&mut seen);
+            if seen.split(" (").next() == Some(state) {
+                took.push(wake.at - began);
+                break;
+            }
+        }
+        lab.notification(&format!("the state that a watcher is woken for by {what}"))
+            .covers([R145])
+            .file(PARTITION)
+            .observed(seen.split(" (").next().unwrap_or_default())
+            .equals(state, "cgroup-v2.rst, cpuset.cpus.partition: \"Poll and inotify events are triggered whenever the state of cpuset.cpus.partition changes. That includes changes caused by write to cpuset.cpus.partition, cpu hotplug or other changes that modify the validity status\"");
+        if state.ends_with("invalid") {
+            says_why(&lab, &format!("the state after {what}"), &seen);
+        }
+        Ok(())
+    };
+    let began = now();
+    part.set(PARTITION, "root")?;
+    told("a write", "root", began)?;
+    let began = now();
+    let offline = Offline::take(3)?;
+    told("the loss of its last CPU", "root invalid", began)?;
+    let began = now();
+    offline.give_back()?;
+    told("the CPU's return", "root", began)?;
+    let began = now();
+    part.set(CPUS, "0-7")?;
+    told("a set that leaves none to its parent", "root invalid", began)?;
+    let began = now();
+    part.set(PARTITION, "member")?;
+    told("its end", "member", began)?;
+    lab.latencies("from the change of state to the watcher", &took);
+    // One change may wake more than once.
+    while watch.next(Duration::from_millis(50))?.is_some() {}
+    lab.notification("whether a watcher is woken with no change")
+        .covers([R145])
+        .file(PARTITION)
+        .happened(watch.next(Duration::from_millis(200))?.map(|it| it.at))
+        .equals("no", "nothing changes");
+    Ok(())
+}
+
+/// The partition's file is the parent's to write: it is not among the files to hand over, and neither a new owner nor a namespace's root may write it.
+#[rstest]
+fn partition_cannot_be_delegated(lab: Lab) -> Outcome {
+    needs_eight(&lab)?;
+    let listed = std::fs::read_to_string("/sys/kernel/cgroup/delegate")?;
+    for file in [CPUS, PARTITION, EXCLUSIVE] {
+        lab.delegation("whether the kernel lists the file as one to hand over")
+            .covers([R147])
+            .file(file)
+            .observed(listed.lines().any(|it| it == file).to_string())
+            .equals("false", "cgroup-v2.rst, cpuset.cpus.partition: \"owned by the parent cgroup and is not delegatable\"; the other sets are the parent's to give out, too");
+    }
+    let group = lab.group("group")?;
+    group.set(CPUS, "2-3")?;
+    group.enable("cpuset")?;
+    let owner = (Uid::from_raw(1000), Gid::from_raw(1000));
+    let hand_over = |name: &str| -> Outcome {
+        let path = group.dir().path().join(name);
+        std::os::unix::fs::chown(path, Some(1000), Some(1000)).map_err(Stop::from)
+    };
+    hand_over("")?;
+    for file in listed.lines().filter(|it| it.starts_with("cgroup.")) {
+        if group.has(file)? {
+            hand_over(file)?;
+        }
+    }
+    // With a controller given to its children the group takes no process itself.
+    let worker = lab.group("worker")?;
+    let process = worker.spawn(|| {
+        let dropped = setresgid(owner.1, owner.1, owner.1)
+            .and_then(|()| setresuid(owner.0, owner.0, owner.0));
+        let say = |answer: Result<(), cgauge_lab::kernel::Refusal>| match answer {
+            Ok(()) => "ok".to_owned(),
+            Err(refusal) => format!("{:?}", refusal.errno),
+        };
+        // Its own child, which it made, is its own to set.
+        let child = group.try_make("child");
+        let of_child = match &child {
+            Ok(child) => say(child.try_set(PARTITION, "member")),
+            Err(refusal) => format!("{:?}", refusal.errno),
+        };
+        let answers = (dropped.is_ok(), say(group.try_set(PARTITION, "root")), of_child);
+        // It is the case's to remove.
+        std::mem::forget(child);
+        answers
+    })?;
+    let (dropped, own, of_child) = process.finish()?;
+    if !dropped {
+        return Err(Stop::Broken("a process could not become another user".to_owned()));
+    }
+    lab.delegation("the answer to the new owner's write to the group's own file")
+        .covers([R147])
+        .file(PARTITION)
+        .unit(Unit::Errno)
+        .observed(own)
+        .equals("EACCES", "the file was not handed over");
+    lab.delegation("the answer to the new owner's write in a child that it made")
+        .covers([R147])
+        .file(PARTITION)
+        .unit(Unit::Errno)
+        .observed(of_child)
+        .equals("ok", "there it is the parent");
+    Ok(())
+}
+
+/// Looks at what a valid partition shows in the files of exclusive sets.
+#[rstest]
+fn partition_shows_its_exclusive_cpus(lab: Lab) -> Outcome {
+    needs_eight(&lab)?;
+    lab.needs_file(EXCLUSIVE, crate::SINCE_REMOTE)?;
+    let whole = lab.whole_hierarchy()?;
+    let part = whole.root().make("part")?;
+    part.set(CPUS, "2-3")?;
+    for (state, exclusive, isolated) in
+        [("member", "", ""), ("root", "2-3", ""), ("isolated", "2-3", "2-3"), ("member", "", "")]
+    {
+        part.set(PARTITION, state)?;
+        lab.hierarchy(&format!("exclusive CPUs of a {state}"))
+            .covers([R144])
+            .file(EXCLUSIVE_EFFECTIVE)
+            .observed(part.line(EXCLUSIVE_EFFECTIVE)?)
+            .equals(
+                exclusive,
+                "cgroup-v2.rst, cpuset.cpus.exclusive.effective: the CPUs that a partition uses",
+            );
+        lab.hierarchy(&format!("isolated CPUs of the machine with a {state}"))
+            .covers([R144, R146])
+            .file("cpuset.cpus.isolated")
+            .observed(whole.root().line("cpuset.cpus.isolated")?)
+            .equals(isolated, "cgroup-v2.rst, cpuset.cpus.isolated: \"all isolated CPUs used in existing isolated partitions\"");
+    }
+    lab.interface("whether a group below the root shows the isolated CPUs")
+        .covers([R144])
+        .file("cpuset.cpus.isolated")
+        .observed(part.has("cpuset.cpus.isolated")?.to_string())
+        .equals("false", "cgroup-v2.rst, cpuset.cpus.isolated: \"exists only on root cgroup\"");
+    Ok(())
+}
