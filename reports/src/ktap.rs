@@ -30,7 +30,7 @@ pub(crate) fn write(run: &Run, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  # Subtest: {name}")?;
         writeln!(out, "  1..{}", cases.len())?;
         for (number, case) in (1..).zip(*cases) {
-            write_case(number, configuration, case, out)?;
+            write_case(number, &name, configuration, case, out)?;
         }
         writeln!(out, "{}", suite_result(number, &name, cases))?;
     }
@@ -50,11 +50,16 @@ fn suite_result(number: usize, name: &str, cases: &[CaseReport]) -> String {
 
 fn write_case(
     number: usize,
+    suite: &str,
     configuration: &Configuration,
     case: &CaseReport,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let name = name(&case.case);
+    let name = match name(&case.case) {
+        // The parser would take it for the suite's own result.
+        it if it == suite => format!("{suite}::{it}"),
+        it => it,
+    };
     let reason = plain(&case.reason);
     match case.outcome {
         Outcome::Pass => writeln!(out, "  ok {number} {name}"),

@@ -105,7 +105,7 @@ impl Chance {
     /// A number from 0 to below `end`. The bias of a 64-bit remainder is below
     /// one in 2^40 for any number of samples that fits in memory.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        let drawn = u128::from(self.next()) * end as u128 >> 64;
+        let drawn = (u128::from(self.next()) * end as u128) >> 64;
         usize::try_from(drawn).unwrap_or_default()
     }
 

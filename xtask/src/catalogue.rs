@@ -54,6 +54,9 @@ pub struct Needs {
     /// `null_blk nr_devices=0`.
     #[serde(default)]
     pub modules: Vec<String>,
+    /// Memory nodes, among which memory is shared out evenly.
+    #[serde(default = "one")]
+    pub nodes: u32,
     /// Further words for the kernel's command line.
     #[serde(default)]
     pub boot: Vec<String>,
@@ -70,6 +73,10 @@ pub struct Needs {
 
 fn unified() -> Vec<Hierarchy> {
     vec![Hierarchy::Unified]
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// When a suite runs.
@@ -280,6 +287,7 @@ mod tests {
                 cpus: 1,
                 memory: "1M".into(),
                 modules: vec![],
+                nodes: 1,
                 boot: vec![],
                 hierarchies: unified(),
                 quick: vec![],

@@ -213,6 +213,7 @@ mod tests {
             cpus: 1,
             memory: "64M".into(),
             modules: vec![],
+            nodes: 1,
             boot: vec![],
             hierarchies: vec![Hierarchy::Unified],
             quick,

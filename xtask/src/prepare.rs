@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use cgauge_provision::{Cache, Initramfs, Kernel, Mode, ModuleError, Qemu};
+use cgauge_provision::{Cache, Initramfs, Kernel, Mode, ModuleError, Qemu, node_table};
 use cgauge_record::{Clock, Hierarchy};
 use cgauge_stage::vm::{Accelerator, Machine, Model, Profile, Settings, Vm, choose};
 use sha2::{Digest, Sha256};
@@ -35,6 +35,8 @@ pub struct Needs {
     pub profile: Profile,
     /// Kernel modules with their parameters, as the suite names them.
     pub modules: Vec<String>,
+    /// Memory nodes.
+    pub nodes: u32,
     /// Further words for the kernel's command line.
     pub boot: Vec<String>,
 }
@@ -51,6 +53,7 @@ impl Needs {
             suite: suite.name.clone(),
             profile: Profile { cpus, memory_bytes },
             modules: suite.needs.modules.clone(),
+            nodes: suite.needs.nodes,
             boot: suite.needs.boot.clone(),
         })
     }
@@ -175,6 +178,12 @@ fn initramfs(
         digest.update(format!("{} {} {parameters}\n", module.name, module.bytes.len()));
         digest.update(&module.bytes);
     }
+    // The kernel looks for tables in the first archive alone, and only if it is plain.
+    let mut packed = Vec::new();
+    if needs.nodes > 1 {
+        packed = node_table(needs.profile.cpus, needs.profile.memory_bytes, needs.nodes)?;
+        digest.update(&packed);
+    }
     let sha256: String = digest.finalize().iter().map(|it| format!("{it:02x}")).collect();
     let cache = Cache::open(cache)?;
     let path = cache.root().join("initramfs").join(&sha256[..24]);
@@ -197,7 +206,8 @@ fn initramfs(
         }
         let scratch = cache.scratch()?;
         let made = scratch.path().join("initramfs");
-        fs::write(&made, archive.finish()?).with_context(|| format!("write {}", made.display()))?;
+        packed.extend(archive.finish()?);
+        fs::write(&made, packed).with_context(|| format!("write {}", made.display()))?;
         cache.publish(&made, &path)?;
     }
     Ok(Packed { path, sha256 })

@@ -81,7 +81,7 @@ impl Gate {
             (0, _) => "⚠️",
             _ => "❌",
         };
-        let mut text = format!("## {mark} cgauge gate\n\n{}\n", escape(&self.sentence()));
+        let mut text = format!("## {mark} cgauge gate\n\n{}\n", escape(self.sentence()));
         self.marks.iter().for_each(|it| {
             let _ = write!(text, "\n> not comparable: {}\n", escape(it));
         });

@@ -223,6 +223,9 @@ impl Machine {
             words.push("maxcpus=1".to_owned());
         }
         if self.clock == Clock::Virtual {
+            // The clocks of all CPUs are one. A kernel of before 6.5 that compares
+            // them when a CPU comes online waits for ever: the two CPUs take turns.
+            words.push("tsc=reliable".to_owned());
             words.extend(
                 ["nokaslr", "norandmaps", "random.trust_bootloader=off", "random.trust_cpu=off"]
                     .map(str::to_owned),

@@ -69,6 +69,10 @@ impl Stepper {
         &mut self.process
     }
 
+    pub fn pid(&self) -> nix::unistd::Pid {
+        self.process.pid()
+    }
+
     /// Kills it.
     pub fn end(self) -> Outcome {
         self.process.end()
