@@ -41,7 +41,7 @@ fn threshold_tells_in_both_directions(lab: Lab, #[case] file: &str) -> Outcome {
             for at in (0..PAGES).step_by(STEP as usize) {
                 turns.step(|| memory.write(at..at + STEP, 1));
             }
-            for at in (0..PAGES).step_by(STEP as usize).rev() {
+            for at in (0..PAGES / STEP).rev().map(|it| it * STEP) {
                 turns.step(|| {
                     u64::from(memory.advise_part(at..at + STEP, libc::MADV_DONTNEED).is_ok())
                 });

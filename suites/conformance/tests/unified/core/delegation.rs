@@ -1,10 +1,9 @@
 //! Delegation to a user, who is given files (cgroup-v2.rst, "Delegation").
 
-use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::chown;
 
-use cgauge_lab::kernel::{Refusal, errno_of};
+use cgauge_lab::kernel::{Open, Refusal, errno_of};
 use cgauge_lab::prelude::*;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -35,7 +34,7 @@ fn permission_to_move_is_that_of_the_opener(
     let answers = lab
         .group("writer")?
         .spawn(|| {
-            let as_user = || -> Result<File, Errno> {
+            let as_user = || -> Result<Open, Errno> {
                 seteuid(Uid::from_raw(USER))?;
                 let opened = to.dir().open_file(file, OFlag::O_WRONLY);
                 seteuid(Uid::from_raw(0))?;
@@ -313,7 +312,7 @@ fn signal_of(status: nix::sys::wait::WaitStatus) -> Option<String> {
     }
 }
 
-pub(crate) fn write(mut file: File, pid: nix::unistd::Pid) -> Result<(), Errno> {
+pub(crate) fn write(mut file: Open, pid: nix::unistd::Pid) -> Result<(), Errno> {
     // In one write: kernfs takes it whole or not at all.
     file.write(pid.to_string().as_bytes()).map(drop).map_err(|it| errno_of(&it))
 }
