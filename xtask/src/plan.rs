@@ -26,18 +26,18 @@ pub struct Case {
 /// Suites with the names of the cases that their binaries list.
 pub type Listed<'a> = [(&'a Suite, Vec<String>)];
 
-/// The suites that a command line means.
+/// The suites that a command line means; those of this `kind` if it names none.
 pub fn suites<'a>(
     known: &'a [Suite],
     kind: Kind,
     wanted: &[String],
 ) -> Result<Vec<&'a Suite>, UsageError> {
-    let known: Vec<&Suite> = known.iter().filter(|it| it.kind == kind).collect();
     if wanted.is_empty() {
-        return Ok(known.into_iter().filter(|it| it.needs.when == When::Always).collect());
+        let runs = |it: &&Suite| it.kind == kind && it.needs.when == When::Always;
+        return Ok(known.iter().filter(runs).collect());
     }
     let find = |name: &String| {
-        known.iter().copied().find(|it| it.name == *name).ok_or_else(|| {
+        known.iter().find(|it| it.name == *name).ok_or_else(|| {
             let names: Vec<&str> = known.iter().map(|it| it.name.as_str()).collect();
             UsageError(format!(
                 "there is no suite {name:?}{}: there are {}",
@@ -48,7 +48,7 @@ pub fn suites<'a>(
     };
     // In the catalogue's order, whatever order they were named in.
     let wanted: Vec<&Suite> = wanted.iter().map(find).collect::<Result<_, _>>()?;
-    Ok(known.into_iter().filter(|it| wanted.iter().any(|want| want.name == it.name)).collect())
+    Ok(known.iter().filter(|it| wanted.iter().any(|want| want.name == it.name)).collect())
 }
 
 /// The cases that a command line means.

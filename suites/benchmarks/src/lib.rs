@@ -4,13 +4,14 @@
 //! It knows no benchmark. Under the virtual clock a sample has no noise, so few
 //! and short samples do; under the wall's it takes what Criterion would take.
 
+pub mod groups;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cgauge_lab::{Lab, Outcome, Stop};
 use cgauge_record::{Preference, Unit};
 use criterion::Criterion;
-pub use criterion::{BatchSize, Bencher};
 use serde::Deserialize;
 
 /// Where Criterion keeps its files in the guest.
@@ -45,12 +46,24 @@ impl Benchmark {
 pub struct Timer<'a> {
     criterion: &'a mut Criterion,
     name: &'a str,
+    asked: u64,
+    refused: u64,
 }
 
 impl Timer<'_> {
-    /// Times what `bench` asks of the bencher.
-    pub fn time(&mut self, bench: impl FnMut(&mut Bencher<'_>)) {
-        self.criterion.bench_function(self.name, bench);
+    /// Times one operation, which is to succeed each time.
+    pub fn each<T, E>(&mut self, mut operation: impl FnMut() -> Result<T, E>) {
+        let (mut asked, mut refused) = (0, 0);
+        self.criterion.bench_function(self.name, |bencher| {
+            bencher.iter(|| {
+                let answer = operation();
+                asked += 1;
+                refused += u64::from(answer.is_err());
+                answer
+            });
+        });
+        self.asked += asked;
+        self.refused += refused;
     }
 }
 
@@ -87,7 +100,17 @@ fn run(lab: &Lab, benchmark: &Benchmark) -> Outcome {
         .nresamples(RESAMPLES)
         .warm_up_time(WARM_UP)
         .measurement_time(MEASURED);
-    (benchmark.run)(lab, &mut Timer { criterion: &mut criterion, name: &benchmark.name })?;
+    let mut timer =
+        Timer { criterion: &mut criterion, name: &benchmark.name, asked: 0, refused: 0 };
+    (benchmark.run)(lab, &mut timer)?;
+    lab.performance("operations that succeeded of those that were timed")
+        .unit(Unit::Events)
+        .observed(timer.asked - timer.refused)
+        .between(
+            timer.asked.max(1),
+            timer.asked.max(1),
+            "what fails is quicker than what works: its time would be no price",
+        );
     let sample = newest_sample(Path::new(FILES))?;
     let each = sample.times_of_one();
     lab.latencies("one operation", &each);
@@ -120,7 +143,7 @@ fn median(times: &[Duration]) -> u64 {
 /// The sample that Criterion left: one benchmark runs a process.
 fn newest_sample(folder: &Path) -> Result<Sample, Stop> {
     let path = find(folder).ok_or_else(|| {
-        Stop::Broken("the benchmark timed nothing: it has to call Timer::time".to_owned())
+        Stop::Broken("the benchmark timed nothing: it has to call Timer::each".to_owned())
     })?;
     let text = std::fs::read_to_string(&path)?;
     serde_json::from_str(&text).map_err(|it| Stop::Broken(format!("{}: {it}", path.display())))

@@ -148,6 +148,12 @@ fn idle_shares_are_given_away(lab: Lab) -> Outcome {
                 "a thread is on one CPU at a time, and nearly alone there, for its 2048 shares are all on that CPU; the two others have equal parts of the three that are left, within two turns on each while the threads are spread",
             );
     }
+    lab.enforcement("CPUs that the two others had together")
+        .covers([R173, S24])
+        .file(FILE)
+        .unit(Unit::Ratio)
+        .observed(ratio_of(truths[1..].iter().map(burnt).sum(), TIME * MILLISECOND))
+        .between(2.8, 3.0 + 4.0 * late, "their shares of four CPUs would be two: the third is what the first group leaves, less a twentieth of all for the kernel itself");
     let all: u64 = truths.iter().map(burnt).sum();
     lab.enforcement("CPUs that all had")
         .covers([R173, S24])

@@ -31,12 +31,13 @@ fn charge_moves_with_the_task(lab: Lab, #[values(0, 1, 2, 3)] bits: u64) -> Outc
         .unit(Unit::Pages)
         .observed((before["rss"] + before["cache"]) / PAGE)
         .between(
-            touched,
+            touched - 2 * behind()?,
             touched + 40,
             "its own count, and some pages of its stack and of what it wrote to before",
         );
     to.admit(task.pid())?;
     let (left, came) = (stat(&from)?, stat(&to)?);
+    let behind = behind()?;
     for (key, moves, why) in [
         (
             "rss",
@@ -54,15 +55,20 @@ fn charge_moves_with_the_task(lab: Lab, #[values(0, 1, 2, 3)] bits: u64) -> Outc
             .file(MOVE)
             .unit(Unit::Pages)
             .observed(came[key] / PAGE)
-            .equals(if moves { before[key] / PAGE } else { 0 }, why);
+            .between(
+                if moves { before[key] / PAGE - behind } else { 0 },
+                if moves { before[key] / PAGE + behind } else { 0 },
+                why,
+            );
         lab.accounting(&format!("{key} where it came from with the bits {bits}"))
             .covers([R164])
             .file(MOVE)
             .unit(Unit::Pages)
             .observed(left[key] / PAGE)
-            .equals(
+            .between(
                 if moves { 0 } else { before[key] / PAGE },
-                "what moved is gone, and nothing else is",
+                if moves { behind } else { before[key] / PAGE },
+                "what moved is gone, and nothing else is; before 5.13 a CPU may be a batch of changes behind",
             );
     }
     for (group, name, expected) in [
@@ -127,16 +133,21 @@ fn force_empty_reclaims_what_it_can(lab: Lab) -> Outcome {
     let root = lab.legacy("memory")?;
     let (group, neighbour) = (root.make("group")?, root.make("neighbour")?);
     let held = Stepper::holding(&group, 700)?;
+    let _open = device()?;
     // Which cache is whose is up to who reads first: it reads the first part.
-    let theirs = neighbour.spawn(|| read_pages(CACHED / 2))?.finish()?;
-    let read = group.spawn(|| read_pages(CACHED))?.finish()?;
+    let theirs = neighbour.spawn(|| read_pages(0..CACHED / 2))?.finish()?;
+    let read = group.spawn(|| read_pages(0..CACHED))?.finish()?;
     let before = stat(&group)?;
     lab.accounting("cache of the group")
         .covers([R164])
         .file(STAT)
         .unit(Unit::Pages)
         .observed(before["cache"] / PAGE)
-        .equals(read - theirs, "pages that it read and nobody before it");
+        .between(
+            read - theirs - behind()?,
+            read - theirs,
+            "pages that it read and nobody before it",
+        );
     group.set(EMPTY, 0)?;
     let after = stat(&group)?;
     for (key, expected, why) in [
@@ -152,14 +163,14 @@ fn force_empty_reclaims_what_it_can(lab: Lab) -> Outcome {
             .file(EMPTY)
             .unit(Unit::Pages)
             .observed(after[key] / PAGE)
-            .equals(expected, why);
+            .between(expected, expected + if key == "cache" { behind()? } else { 0 }, why);
     }
     lab.enforcement("the neighbour's cache after it")
         .covers([R164])
         .file(EMPTY)
         .unit(Unit::Pages)
         .observed(stat(&neighbour)?["cache"] / PAGE)
-        .equals(theirs, "it is not the group's");
+        .between(theirs - behind()?, theirs, "it is not the group's");
     lab.interface("the answer to it on the root")
         .covers([R164])
         .file(EMPTY)

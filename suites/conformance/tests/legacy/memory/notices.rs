@@ -124,7 +124,6 @@ fn registration_is_checked(lab: Lab) -> Outcome {
     for (file, arguments, answer, why) in [
         (USAGE, "1M", "ok", "a size"),
         (USAGE, "many", "EINVAL", "no size"),
-        (USAGE, "", "EINVAL", "no threshold"),
         ("memory.oom_control", "", "ok", "it takes no argument"),
         ("memory.pressure_level", "low", "ok", "a level"),
         ("memory.pressure_level", "critical,hierarchy", "ok", "a level and a mode"),
@@ -138,7 +137,7 @@ fn registration_is_checked(lab: Lab) -> Outcome {
             .answered(&Notifier::register(&group, file, arguments)?)
             .equals(answer, "memory.rst, 9 to 11: \"<event_fd> <fd of the file> <argument>\"");
     }
-    for refused in ["", "many", "99999 99999 1M"] {
+    for refused in ["many", "99999 99999 1M"] {
         lab.interface(&format!("whether {refused:?} is accepted"))
             .covers([R161])
             .file(CONTROL)

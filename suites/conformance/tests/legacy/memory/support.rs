@@ -106,6 +106,12 @@ pub fn batch() -> Result<u64, Stop> {
     Ok(if kernel_version()? < (6, 0) { 32 } else { 64 })
 }
 
+/// Pages that a number of memory.stat may be behind: before 5.13 each CPU
+/// collected a batch of changes.
+pub fn behind() -> Result<u64, Stop> {
+    if kernel_version()? < (5, 13) { batch() } else { Ok(0) }
+}
+
 /// The kernel's version, the first two numbers of it.
 pub fn kernel_version() -> Result<(u32, u32), Stop> {
     let text = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
@@ -120,17 +126,28 @@ pub fn whole(root: &Group) -> Result<Dir, Stop> {
     Dir::open(path.parent().unwrap_or(path)).map_err(|it| Stop::Broken(it.to_string()))
 }
 
-/// Reads so many pages of a device into the cache, and says how many there were.
-pub fn read_pages(pages: u64) -> u64 {
-    use std::io::Read;
-    let Ok(mut file) = std::fs::File::open(DEVICE) else { return 0 };
+/// The device, open: once nobody has it open its cache is gone.
+pub fn device() -> Result<std::fs::File, Stop> {
+    Ok(std::fs::File::open(DEVICE)?)
+}
+
+/// Reads these pages of the device into the cache and no others, and says how
+/// many there were.
+pub fn read_pages(pages: std::ops::Range<u64>) -> u64 {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::FileExt;
+    let Ok(file) = std::fs::File::open(DEVICE) else { return 0 };
+    // SAFETY: advice on a descriptor of our own, not to read ahead.
+    unsafe { nix::libc::posix_fadvise(file.as_raw_fd(), 0, 0, nix::libc::POSIX_FADV_RANDOM) };
+    // 32 pages a call: as large as the requests that the kernel makes of them.
     let mut buffer = vec![0; 32 * PAGE as usize];
-    let mut read = 0;
-    while read < pages * PAGE {
-        match file.read(&mut buffer) {
+    let (mut at, end) = (pages.start * PAGE, pages.end * PAGE);
+    while at < end {
+        let wanted = buffer.len().min((end - at) as usize);
+        match file.read_at(&mut buffer[..wanted], at) {
             Ok(0) | Err(_) => break,
-            Ok(count) => read += count as u64,
+            Ok(count) => at += count as u64,
         }
     }
-    read / PAGE
+    at / PAGE - pages.start
 }
