@@ -4,7 +4,7 @@
 //! The cases come from the test binaries themselves; promise and requirements
 //! are read from the source, so that there is no second list to keep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -190,10 +190,12 @@ fn read_crate(folder: &Path, kind: Kind) -> Result<Vec<Suite>> {
 fn read_module(path: &Path, prefix: &str, into: &mut BTreeMap<String, Function>) -> Result<()> {
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     let file = syn::parse_file(&text).with_context(|| format!("parse {}", path.display()))?;
+    let mut all = Bodies::default();
+    all.visit_file(&file);
     for item in &file.items {
         match item {
             syn::Item::Fn(function) if is_case(function) || is_benchmark(function) => {
-                into.insert(format!("{prefix}{}", function.sig.ident), describe(function));
+                into.insert(format!("{prefix}{}", function.sig.ident), describe(function, &all));
             }
             syn::Item::Mod(module) if module.content.is_none() => {
                 let name = module.ident.to_string();
@@ -224,7 +226,7 @@ fn is_benchmark(function: &syn::ItemFn) -> bool {
     takes.0
 }
 
-fn describe(function: &syn::ItemFn) -> Function {
+fn describe(function: &syn::ItemFn, all: &Bodies) -> Function {
     let lines = function.attrs.iter().filter_map(|it| match &it.meta {
         syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
             syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
@@ -234,11 +236,8 @@ fn describe(function: &syn::ItemFn) -> Function {
     });
     let paragraph: Vec<_> =
         lines.map(|it| it.trim().to_owned()).take_while(|it| !it.is_empty()).collect();
-    let mut named = Named::default();
-    named.visit_block(&function.block);
-    named.0.sort_unstable();
-    named.0.dedup();
-    Function { promise: first_sentence(&paragraph.join(" ")), requirements: named.0 }
+    let requirements = all.requirements_of(&function.sig.ident.to_string());
+    Function { promise: first_sentence(&paragraph.join(" ")), requirements }
 }
 
 fn first_sentence(text: &str) -> String {
@@ -246,13 +245,50 @@ fn first_sentence(text: &str) -> String {
     text[..end].to_owned()
 }
 
-/// The requirements that a function names.
+/// The words in the body of each function and method of a file, by its name.
 #[derive(Default)]
-struct Named(Vec<Requirement>);
+struct Bodies(BTreeMap<String, BTreeSet<String>>);
 
-impl<'ast> Visit<'ast> for Named {
+impl Bodies {
+    /// The requirements that a function names, by itself or in a function of the
+    /// same file that it uses.
+    fn requirements_of(&self, function: &str) -> Vec<Requirement> {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![function]);
+        let mut found = BTreeSet::new();
+        while let Some(name) = open.pop() {
+            let Some(words) = self.0.get(name).filter(|_| seen.insert(name)) else {
+                continue;
+            };
+            found.extend(words.iter().filter_map(|it| it.parse::<Requirement>().ok()));
+            open.extend(words.iter().map(String::as_str));
+        }
+        found.into_iter().collect()
+    }
+
+    fn add(&mut self, name: &syn::Ident, body: &syn::Block) {
+        let mut words = Words::default();
+        words.visit_block(body);
+        self.0.entry(name.to_string()).or_default().extend(words.0);
+    }
+}
+
+impl<'ast> Visit<'ast> for Bodies {
+    fn visit_item_fn(&mut self, it: &'ast syn::ItemFn) {
+        self.add(&it.sig.ident, &it.block);
+    }
+
+    fn visit_impl_item_fn(&mut self, it: &'ast syn::ImplItemFn) {
+        self.add(&it.sig.ident, &it.block);
+    }
+}
+
+/// The identifiers of a piece of source.
+#[derive(Default)]
+struct Words(BTreeSet<String>);
+
+impl<'ast> Visit<'ast> for Words {
     fn visit_ident(&mut self, ident: &'ast syn::Ident) {
-        self.0.extend(ident.to_string().parse::<Requirement>().ok());
+        self.0.insert(ident.to_string());
     }
 }
 
@@ -264,14 +300,19 @@ mod tests {
 
     #[test]
     fn promise_and_requirements_are_read_from_the_source() {
-        let function: syn::ItemFn = syn::parse_str(
+        let file: syn::File = syn::parse_str(
             "/// A group never holds more. The second sentence is detail.\n\
              ///\n/// So is this.\n\
              #[rstest] fn f(lab: Lab) -> Outcome {\n\
-             lab.check(\"x\").covers([R135, R132]); lab.check(\"y\").covers([R132]); Ok(()) }",
+             lab.check(\"x\").covers([R135]); check_more(lab); Ok(()) }\n\
+             fn check_more(lab: Lab) { lab.check(\"y\").covers([R132]); }\n\
+             fn of_another(lab: Lab) { lab.check(\"y\").covers([R001]); }",
         )
         .unwrap();
-        let described = describe(&function);
+        let mut all = Bodies::default();
+        all.visit_file(&file);
+        let syn::Item::Fn(function) = &file.items[0] else { panic!("no function") };
+        let described = describe(function, &all);
         assert_eq!(described.promise, "A group never holds more.");
         assert_eq!(described.requirements, [R132, R135]);
     }

@@ -121,7 +121,8 @@ pub struct Report {
     /// Run directories, or their events.jsonl.
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<PathBuf>,
-    /// What to write. [default: html,junit,ktap,markdown]
+    /// What to write: html, junit, ktap, kcidb, markdown, json, csv, annotations.
+    /// [default: html,junit,ktap,markdown]
     #[arg(long, value_delimiter = ',')]
     pub format: Vec<Format>,
     /// Where to write. [default: the run's own directory, if it is one run]

@@ -3,6 +3,7 @@
 mod baseline;
 mod build;
 mod catalogue;
+mod ci;
 mod compare;
 mod doctor;
 mod exit;

@@ -10,15 +10,18 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cgauge_record::{Asked, Told};
 use nix::dir::{Dir as Listing, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::lies;
+use crate::time::{now, pause};
 
 /// What was asked of the kernel when it refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -254,6 +257,19 @@ impl Write for Open {
 }
 
 impl Open {
+    /// Polls for a notification (`POLLPRI`), and gives what the kernel told;
+    /// nothing if it told nothing in time.
+    pub fn told(&self, patience: Duration) -> Result<PollFlags, Errno> {
+        let deadline = now() + patience;
+        let timeout = PollTimeout::try_from(patience.as_millis()).unwrap_or(PollTimeout::MAX);
+        let mut watched = [PollFd::new(self.as_fd(), PollFlags::POLLPRI)];
+        if poll(&mut watched, timeout)? > 0 && !lies::notified(self.name()) {
+            pause(deadline.saturating_sub(now()));
+            return Ok(PollFlags::empty());
+        }
+        Ok(watched[0].revents().unwrap_or_else(PollFlags::empty))
+    }
+
     /// Writes to the same file of the parent's.
     fn on_parent(&self, bytes: &[u8]) -> io::Result<usize> {
         let parent = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));

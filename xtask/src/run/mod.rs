@@ -28,6 +28,7 @@ use self::journal::Journal;
 use self::progress::Progress;
 use crate::build::{self, Binaries};
 use crate::catalogue::{self, Kind, Suite};
+use crate::ci;
 use crate::exit::{Exit, usage};
 use crate::flags;
 use crate::ground::{self, Ground};
@@ -341,6 +342,7 @@ fn report(shared: &Shared, out: &Path) -> Result<Exit> {
     write_into(&run, out, &Format::OF_EVERY_RUN)?;
     let mut stdout = std::io::stdout().lock();
     terminal::write(&run, shared.progress.colour(), &mut stdout)?;
+    ci::tell(&run, |it| std::env::var_os(it), &mut stdout)?;
     writeln!(stdout, "report: {}", shown(&out.join(Format::Html.file_name())).display())?;
     Ok(exit_of(&run.end, shared.reached.load(Ordering::Relaxed)))
 }

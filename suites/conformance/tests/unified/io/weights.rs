@@ -64,7 +64,12 @@ fn ratio([one, other]: &[truth::BlockIo; 2]) -> f64 {
 }
 
 fn random(operation: Operation, disk: &Disk) -> BlockIo {
-    BlockIo { block_bytes: BLOCK, pattern: Pattern::Random, ..timed(operation, disk, TIME) }
+    BlockIo {
+        block_bytes: BLOCK,
+        pattern: Pattern::Random,
+        depth: 4,
+        ..timed(operation, disk, TIME)
+    }
 }
 
 /// The second's requests are its share of all, give or take what BFQ serves at a time.

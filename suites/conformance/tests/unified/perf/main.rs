@@ -12,13 +12,17 @@ use cgauge_lab::Group;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{cpu_time, nanoseconds, pause};
 use nix::libc;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::unistd::Pid;
 
 use counter::{Counter, Event};
 
 /// Pages that a process touches between two looks at the counters.
 const PAGES: u64 = 100;
 const PAGE: usize = 4096;
+/// Why no lie turns most checks here.
+const NO_FILE: &str = "a counter is read by its own descriptor, not by a file of the group";
 
 /// A group's counter counts its own processes and all below it, and nobody else's.
 #[rstest]
@@ -44,6 +48,7 @@ fn counter_is_of_the_group_and_all_below(lab: Lab) -> Outcome {
             lab.accounting(&format!("page faults counted for {role} of a process in {place}"))
                 .covers([R153])
                 .unit(Unit::Pages)
+                .beyond_lies(NO_FILE)
                 .observed(after[nth] - before[nth])
                 .equals(expected[nth], "one fault for each new page that the process touches; cgroup-v2.rst, perf_event: events \"can always be filtered by cgroup v2 path\"");
         }
@@ -56,18 +61,24 @@ fn counter_is_of_the_group_and_all_below(lab: Lab) -> Outcome {
 fn counter_follows_a_process_in_and_out(lab: Lab) -> Outcome {
     let (outside, inside) = (lab.group("outside")?, lab.group("inside")?);
     let counter = Counter::new(&lab, &inside, Event::PageFaults)?;
-    let toucher = Toucher::start(&outside)?;
-    for (place, group, expected) in [
-        ("before it moves in", &outside, 0),
+    let toucher = Toucher::start(&inside)?;
+    for (nth, (place, group, expected)) in [
         ("inside", &inside, PAGES),
-        ("after it moved out", &outside, 0),
-        ("inside again", &inside, PAGES),
-    ] {
-        group.admit(toucher.process.pid())?;
+        ("outside", &outside, 0),
+        ("inside", &inside, PAGES),
+        ("outside", &outside, 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        if nth > 0 {
+            group.admit(toucher.process.pid())?;
+        }
         let before = counter.get()?;
         toucher.touch()?;
         lab.accounting(&format!("page faults of a process {place}"))
             .covers([R153])
+            .file("cgroup.procs")
             .unit(Unit::Pages)
             .observed(counter.get()? - before)
             .equals(
@@ -95,6 +106,7 @@ fn counter_outlives_its_group(lab: Lab) -> Outcome {
     lab.accounting("page faults counted, once the group has gone")
         .covers([R153])
         .unit(Unit::Pages)
+        .beyond_lies(NO_FILE)
         .observed(counter.get()? - before)
         .between(
             PAGES,
@@ -115,27 +127,53 @@ fn clocks_count_the_cpu_time_of_the_group(
     let leaf = top.make("leaf")?;
     let (counted, spared) =
         (Counter::new(&lab, &top, clock)?, Counter::new(&lab, &neighbour, clock)?);
+    let [ready, go, done, end] = [Gate::new()?, Gate::new()?, Gate::new()?, Gate::new()?];
     let burn = || {
-        while cpu_time() < WORK {
+        // By turns on one CPU: two busy ones await each other on the virtual clock.
+        let mut one = CpuSet::new();
+        let _ = one.set(1).and_then(|()| sched_setaffinity(Pid::from_raw(0), &one));
+        ready.open();
+        go.pass();
+        let before = cpu_time();
+        while cpu_time() < before + WORK {
             // No pause instruction: an emulator leaves its loop for each.
             (0..200).for_each(|it| {
                 std::hint::black_box(it);
             });
         }
-        nanoseconds(cpu_time())
+        let burnt = cpu_time() - before;
+        done.open();
+        end.pass();
+        nanoseconds(burnt)
     };
-    // Two at once, one in the group and one below: on two CPUs or by turns.
-    let (one, two) = (top.spawn(burn)?, leaf.spawn(burn)?);
-    let burnt = one.finish()? + two.finish()?;
+    // One in the group and one below.
+    let workers = [top.spawn(burn)?, leaf.spawn(burn)?];
+    // Their start and their end are not theirs to tell of: both wait before and after.
+    let all = |gate: &Gate| {
+        workers.iter().for_each(|_| gate.pass());
+        pause(Duration::from_millis(2));
+    };
+    all(&ready);
+    let before = [counted.get()?, spared.get()?];
+    workers.iter().for_each(|_| go.open());
+    all(&done);
+    let after = [counted.get()?, spared.get()?];
+    workers.iter().for_each(|_| end.open());
+    let mut burnt = 0;
+    for worker in workers {
+        burnt += worker.finish()?;
+    }
     lab.accounting("time counted for two processes that each burnt 30 ms")
         .covers([R153])
         .unit(Unit::Nanoseconds)
-        .observed(counted.get()?)
-        .between(burnt, burnt + burnt / 20, "the processes' own CPU time, and at most a twentieth for interrupts, which the counter takes in, and for their start and end");
+        .beyond_lies(NO_FILE)
+        .observed(after[0] - before[0])
+        .between(burnt, burnt + burnt / 50, "the processes' own CPU time between two of their looks at it, and a fiftieth for interrupts that the counter takes in and for the way from one gate and to the next");
     lab.accounting("time counted for a neighbour that did nothing")
         .covers([R153])
         .unit(Unit::Nanoseconds)
-        .observed(spared.get()?)
+        .beyond_lies(NO_FILE)
+        .observed(after[1] - before[1])
         .equals(0, "no process of the neighbour ran");
     Ok(())
 }
@@ -164,16 +202,19 @@ fn context_switches_are_those_of_the_group(lab: Lab) -> Outcome {
     lab.accounting("switches by the process's own count")
         .covers([R153])
         .unit(Unit::Events)
+        .beyond_lies(NO_FILE)
         .observed(own)
         .at_least(SLEEPS, "every sleep gives the CPU away");
     lab.accounting("switches counted for its group")
         .covers([R153])
         .unit(Unit::Events)
+        .beyond_lies(NO_FILE)
         .observed(counter.get()? - before)
         .between(own, own + 3, "the process's own count, which leaves out the wait at the gate, one at its end, and one for a lock on the way");
     lab.accounting("switches counted for a neighbour")
         .covers([R153])
         .unit(Unit::Events)
+        .beyond_lies(NO_FILE)
         .observed(spared.get()?)
         .equals(0, "no process of the neighbour ran");
     Ok(())
@@ -186,6 +227,7 @@ fn any_group_can_be_counted_and_nothing_else(lab: Lab) -> Outcome {
     lab.interface("whether the controller has to be enabled")
         .covers([R153])
         .file("cgroup.controllers")
+        .beyond_lies("no lie adds a word to a list")
         .observed(offered.split(' ').any(|it| it == "perf_event").to_string())
         .equals(
             "false",
@@ -204,6 +246,7 @@ fn any_group_can_be_counted_and_nothing_else(lab: Lab) -> Outcome {
     ] {
         lab.interface(&format!("the answer to counting {what}"))
             .covers([R153])
+            .beyond_lies("the answer is that of perf_event_open, not of a file of the group")
             .returned(&counter::open(Event::PageFaults, group, cpu))
             .equals(answer, "perf_event_open(2), PERF_FLAG_PID_CGROUP: the descriptor of a group's directory, and one CPU");
     }

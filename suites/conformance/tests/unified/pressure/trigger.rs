@@ -2,7 +2,6 @@
 //! it (accounting/psi.rst, "Monitoring for pressure thresholds").
 
 use std::io::Write;
-use std::os::fd::AsFd;
 
 use cgauge_lab::Group;
 use cgauge_lab::kernel::{Open, errno_of};
@@ -10,7 +9,7 @@ use cgauge_lab::prelude::*;
 use cgauge_lab::time::now;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 
 use crate::stall::{Disk, micros, reader, total};
 
@@ -174,7 +173,7 @@ fn trigger_ends_with_what_it_watches(lab: Lab, #[case] removed: bool) -> Outcome
     } else {
         group.set("cgroup.pressure", 0)?;
     }
-    let events = trigger.poll(Duration::from_secs(1))?;
+    let events = trigger.told(Duration::from_secs(1))?;
     lab.notification("what the watcher is told")
         .covers([R061])
         .file(IO)
@@ -209,16 +208,13 @@ impl Trigger {
         self.0.write(format!("{words}\0").as_bytes()).map(drop).map_err(|it| errno_of(&it))
     }
 
-    fn poll(&self, patience: Duration) -> Result<PollFlags, Stop> {
-        let timeout = PollTimeout::try_from(patience.as_millis()).unwrap_or(PollTimeout::MAX);
-        let mut watched = [PollFd::new(self.0.as_fd(), PollFlags::POLLPRI)];
-        poll(&mut watched, timeout).map_err(Stop::broken("poll a trigger"))?;
-        Ok(watched[0].revents().unwrap_or_else(PollFlags::empty))
+    fn told(&self, patience: Duration) -> Result<PollFlags, Stop> {
+        self.0.told(patience).map_err(Stop::broken("poll a trigger"))
     }
 
     /// When it fired; `None` if it did not in time.
     fn fires(&self, patience: Duration) -> Result<Option<Duration>, Stop> {
-        let events = self.poll(patience)?;
+        let events = self.told(patience)?;
         let at = now();
         if events.contains(PollFlags::POLLERR) {
             return Err(Stop::Broken("a trigger is gone".to_owned()));
