@@ -14,13 +14,13 @@ use nix::libc;
 
 use crate::options::{arguments_by_choice, options};
 use crate::output::tell;
-use crate::raw::{Instant, clock_ns, own_pid};
+use crate::raw::{Instant, clock_ns};
 use crate::{Failure, Load, Millis, truth};
 
-/// Steps of the empty loop in a turn, and system calls in a turn of those: a
-/// turn takes some microseconds, which is how exactly a stall is seen.
+/// Steps of the empty loop in a turn, and descriptors that the call of a turn
+/// looks at: a turn takes some microseconds, which is how exactly a stall is seen.
 const STEPS: u32 = 400;
-const CALLS: u32 = 12;
+const LOOKED_AT: usize = 200;
 
 /// Stalls that a thread tells of one by one: the longest.
 const MOST_STALLS: usize = 64;
@@ -30,7 +30,7 @@ const MOST_STALLS: usize = 64;
 pub enum Work {
     /// An empty loop.
     Loop,
-    /// System calls that do next to nothing.
+    /// System calls that stay in the kernel for nearly all of their time.
     Calls,
 }
 
@@ -106,6 +106,8 @@ impl Burn {
 /// A thread at work.
 struct Burner<'a> {
     load: &'a Burn,
+    /// No descriptors at all, for a `poll` that looks at each and finds nothing.
+    nobody: [libc::pollfd; LOOKED_AT],
     began: Instant,
     truth: truth::Burner,
 }
@@ -120,7 +122,8 @@ impl<'a> Burner<'a> {
             windows: vec![0; usize::try_from(windows).unwrap_or(0)],
             ..truth::Burner::default()
         };
-        Self { load, began, truth }
+        let nobody = [libc::pollfd { fd: -1, events: 0, revents: 0 }; LOOKED_AT];
+        Self { load, nobody, began, truth }
     }
 
     fn burn(mut self, nth: u32) -> Result<truth::Burner, Failure> {
@@ -161,9 +164,13 @@ impl<'a> Burner<'a> {
                 Work::Loop => (0..STEPS).for_each(|step| {
                     black_box(step);
                 }),
-                Work::Calls => (0..CALLS).for_each(|_| {
-                    black_box(own_pid());
-                }),
+                Work::Calls => {
+                    // SAFETY: writes within the array, whose length it is told.
+                    let found = unsafe {
+                        libc::poll(self.nobody.as_mut_ptr(), LOOKED_AT as libc::nfds_t, 0)
+                    };
+                    black_box(found);
+                }
             }
             let done = until_cpu.is_some_and(|it| clock_ns(libc::CLOCK_THREAD_CPUTIME_ID) >= it);
             let now = Instant::now();

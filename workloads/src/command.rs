@@ -65,6 +65,7 @@ mod tests {
     use super::*;
     use crate::{
         Access, Afterwards, Backing, Load, Mechanism, Millis, OnDeath, Operation, Order, Pattern,
+        Work,
     };
 
     fn parse(args: Vec<OsString>) -> AnyLoad {
@@ -142,6 +143,23 @@ mod tests {
                 requests, rate, seed, window, deadline,
             };
             prop_assert_eq!(parse(load.args()), AnyLoad::BlockIo(load));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_burn_reads_back(
+            work in any::<Work>(),
+            counts in prop::array::uniform2(prop::num::u32::ANY),
+            times in prop::array::uniform5(prop::num::u64::ANY),
+            time in millis(),
+        ) {
+            let [threads, cpus] = counts;
+            let [burst_us, every_us, stall_us, window_us, from_ns] = times;
+            let load = Burn {
+                threads, cpus, work, burst_us, every_us, stall_us, window_us, from_ns, time,
+            };
+            prop_assert_eq!(parse(load.args()), AnyLoad::Burn(load));
         }
     }
 

@@ -57,9 +57,9 @@ fn trace(touch: Touch) {
     }
 }
 
-/// How long a limit holds that is forgotten: for the first look at it, and not
-/// for the load.
-const REMEMBERED: Duration = Duration::from_millis(5);
+/// How long a limit holds that is forgotten: for the first look at it, which a
+/// load takes too before it starts, and not for the load.
+const REMEMBERED: Duration = Duration::from_millis(25);
 
 /// What a file shows once the lie is told.
 pub(crate) fn shown(told: Told, path: &Path, text: String) -> String {

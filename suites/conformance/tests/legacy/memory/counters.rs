@@ -165,7 +165,7 @@ fn usage_is_stat_and_a_batch(lab: Lab) -> Outcome {
         .observed(group.number(BOTH_USAGE)?)
         .equals(group.number(USAGE)?, "nothing is swapped out, and the process stands still");
     // The axis is what was touched, a nanosecond a byte: a curve has no other.
-    lab.series("usage above stat over the bytes touched", Unit::Bytes, &points, Some(batch as f64));
+    lab.series("usage above stat over the bytes touched", Unit::Bytes, &points, Some(batch));
     stepper.end()
 }
 

@@ -10,6 +10,8 @@ use crate::support::*;
 const FILE: &str = "memory.oom_control";
 /// Long enough for a notification that was sent to be there.
 const MOMENT: Duration = Duration::from_millis(50);
+const MADE_UP: &str =
+    "it observes that the kernel's own counter stays at 0, and no lie makes a notification up";
 
 /// With the killer off, a task that finds the limit full waits, the group says so, and it goes on once there is room.
 #[rstest]
@@ -126,6 +128,7 @@ fn task_waits_until_there_is_room(lab: Lab, #[case] room: &str) -> Outcome {
             .covers([R162])
             .file(FILE)
             .unit(Unit::Events)
+            .beyond_lies(MADE_UP)
             .observed(notifier.count(MOMENT)?)
             .equals(0, "it did not happen again");
     }
@@ -190,6 +193,7 @@ fn each_kill_is_told_once(lab: Lab, #[case] limited: &str) -> Outcome {
                 .covers([R162])
                 .file(FILE)
                 .unit(Unit::Events)
+                .beyond_lies(if expected == 0 { MADE_UP } else { "" })
                 .observed(count)
                 .equals(expected, why);
         }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 
-use cgauge_lab::kernel::{Open, Refusal, errno_of};
+use cgauge_lab::kernel::{Refusal, errno_of};
 use cgauge_lab::prelude::*;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;

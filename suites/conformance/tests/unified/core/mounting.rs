@@ -46,6 +46,7 @@ fn statfs_gives_the_magic_number(lab: Lab) -> Outcome {
     ] {
         lab.interface(what)
             .covers([R001])
+            .beyond_lies("the number comes from statfs; no file of a group is asked or written")
             .observed(magic(path)?)
             .equals(expected, "cgroup-v2.rst, Mounting: 0x63677270, which no legacy hierarchy has");
     }
@@ -138,31 +139,38 @@ fn legacy_hierarchies_place_a_process_apart(lab: Lab) -> Outcome {
     };
     let named = mounted("named", "cgroup", "none,name=cgauge")?;
     let process = group.sleeper()?;
-    let check = |what: &str, expected: &str| -> Outcome {
-        lab.hierarchy(what).covers([S01]).observed(memberships(&process)?).equals(
-            expected,
-            "one line for each hierarchy, ID:CONTROLLERS:PATH, and 0::PATH; ids left out here",
-        );
+    let check = |what: &str, beyond: &str, expected: &str| -> Outcome {
+        lab.hierarchy(what)
+            .covers([S01])
+            .beyond_lies(beyond)
+            .observed(memberships(&process)?)
+            .equals(
+                expected,
+                "one line for each hierarchy, ID:CONTROLLERS:PATH, and 0::PATH; ids left out here",
+            );
         Ok(())
     };
     check(
         "the lines of a process born with three legacy hierarchies",
+        BORN,
         "0::/case/group freezer:/ name=cgauge:/ pids:/",
     )?;
     let in_pids = LegacyGroup::new(&pids, "one")?;
     in_pids.dir.write("cgroup.procs", &process.pid().to_string()).map_err(broken)?;
     check(
         "after a move in the pids hierarchy",
+        "",
         "0::/case/group freezer:/ name=cgauge:/ pids:/one",
     )?;
     let in_named = LegacyGroup::new(&named, "two")?;
     in_named.dir.write("cgroup.procs", &process.pid().to_string()).map_err(broken)?;
     check(
         "after a move in the named hierarchy",
+        "",
         "0::/case/group freezer:/ name=cgauge:/two pids:/one",
     )?;
     hierarchy.root().admit(process.pid())?;
-    check("after a move in the unified one", "0::/ freezer:/ name=cgauge:/two pids:/one")?;
+    check("after a move in the unified one", "", "0::/ freezer:/ name=cgauge:/two pids:/one")?;
     process.end()
 }
 
@@ -192,6 +200,7 @@ fn hybrid_leaves_the_unified_tree_empty_handed(lab: Lab) -> Outcome {
     expected.sort();
     lab.hierarchy("the lines of a process of the unified tree")
         .covers([S01])
+        .beyond_lies(BORN)
         .observed(memberships(&process)?)
         .equals(expected.join(" "), "one line for each controller's hierarchy, and 0::PATH");
     process.end()
@@ -254,6 +263,8 @@ fn any_mount_shows_the_root(lab: Lab) -> Outcome {
     Ok(())
 }
 
+/// Why no lie reaches the lines of a process that never moved.
+const BORN: &str = "the lines are those of /proc, and the process is born where it is";
 const UNIFIED: &str = "0x63677270";
 const LEGACY: &str = "0x27e0eb";
 const FREE: &str = "those of /proc/cgroups that are enabled, capable, and in hierarchy 0";

@@ -13,6 +13,10 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Gid, Uid, setresgid, setresuid};
 
+/// Why no lie about a group's files reaches what a namespace shows.
+const PROC: &str =
+    "it comes from /proc or from a system call; no file of a group is asked or written";
+
 /// `/proc/PID/cgroup` shows a group's path from the root of the reader's namespace.
 #[rstest]
 fn path_is_relative_to_the_root_of_the_reader(lab: Lab) -> Outcome {
@@ -45,6 +49,7 @@ fn path_is_relative_to_the_root_of_the_reader(lab: Lab) -> Outcome {
         lab.hierarchy(what)
             .covers([R154])
             .file("/proc/PID/cgroup")
+            .beyond_lies(PROC)
             .observed(observed)
             .equals(expected, "cgroup-v2.rst, Namespace: the path is \"relative to the cgroup namespace root of the caller\"");
     }
@@ -77,6 +82,7 @@ fn path_outside_the_namespace_climbs(lab: Lab) -> Outcome {
         lab.hierarchy(&format!("the path of a process in {what}"))
             .covers([R155])
             .file("/proc/PID/cgroup")
+            .beyond_lies(PROC)
             .observed(observed)
             .equals(expected, "cgroup-v2.rst, Namespace: a path \"always starts with '/'\" and climbs from the reader's root to what is outside it");
     }
@@ -106,14 +112,15 @@ fn root_of_a_namespace_stays_when_its_maker_moves(lab: Lab) -> Outcome {
     below.admit(maker.pid())?;
     moved.open();
     let ((outside, of_other), back) = maker.finish()?;
-    for (what, observed, expected) in [
-        ("its own path once it has moved out of the root", outside, "/../elsewhere"),
-        ("the path of a process that stayed below the root", of_other, "/below"),
-        ("its own path once it has moved below the root", back, "/below"),
+    for (what, observed, expected, beyond) in [
+        ("its own path once it has moved out of the root", outside, "/../elsewhere", ""),
+        ("the path of a process that stayed below the root", of_other, "/below", PROC),
+        ("its own path once it has moved below the root", back, "/below", ""),
     ] {
         lab.hierarchy(what)
             .covers([R156])
             .file("/proc/PID/cgroup")
+            .beyond_lies(beyond)
             .observed(observed)
             .equals(expected, "cgroup-v2.rst, Namespace: \"the cgroupns root cgroup does not change even if the namespace creator process later moves to a different cgroup\"");
     }
@@ -186,6 +193,7 @@ fn entering_a_namespace_takes_both_rights_and_moves_nobody(
         .covers([R157])
         .file("/proc/PID/ns/cgroup")
         .unit(Unit::Errno)
+        .beyond_lies(PROC)
         .observed(answer)
         .equals(expected, "cgroup-v2.rst, Namespace: setns is allowed with CAP_SYS_ADMIN \"against its current user namespace\" and \"against the target cgroup namespace's userns\"");
     lab.hierarchy("whether the process is still where it was")
@@ -197,12 +205,14 @@ fn entering_a_namespace_takes_both_rights_and_moves_nobody(
         lab.hierarchy("its own path as it sees it from within")
             .covers([R155, R157])
             .file("/proc/PID/cgroup")
+            .beyond_lies(PROC)
             .observed(sees)
             .equals("/../ours", "it is beside the root of the namespace that it has entered");
     } else {
         lab.hierarchy("whether it sees its own path as before")
             .covers([R157])
             .file("/proc/PID/cgroup")
+            .beyond_lies(PROC)
             .observed(if sees_the_same { "yes" } else { "no" })
             .equals("yes", "it has entered nothing");
     }
@@ -223,11 +233,13 @@ fn making_a_namespace_takes_rights(lab: Lab) -> Outcome {
     lab.delegation("the answer to unshare without capabilities")
         .covers([R157])
         .unit(Unit::Errno)
+        .beyond_lies(PROC)
         .observed(answers.0)
         .equals("EPERM", "kernel/cgroup/namespace.c, copy_cgroup_ns: \"allow only sysadmin to create cgroup namespace\"");
     lab.delegation("the answer together with a user namespace of its own")
         .covers([R157])
         .unit(Unit::Errno)
+        .beyond_lies(PROC)
         .observed(answers.1)
         .equals("ok", "in the user namespace that it makes it has every capability");
     Ok(())
@@ -265,6 +277,7 @@ fn mount_from_inside_shows_the_root_of_the_namespace(lab: Lab) -> Outcome {
         );
     lab.hierarchy("whether its top is the very group that is the namespace's root")
         .covers([R158])
+        .beyond_lies(PROC)
         .observed(if seen_inode == inode { "yes" } else { "no" })
         .equals("yes", "one group has one inode, through whichever mount");
     for (what, observed, expected) in [
@@ -278,6 +291,7 @@ fn mount_from_inside_shows_the_root_of_the_namespace(lab: Lab) -> Outcome {
         lab.hierarchy(what)
             .covers([R154, R158])
             .file("/proc/PID/mountinfo")
+            .beyond_lies(PROC)
             .observed(observed.unwrap_or_default())
             .equals(expected, "kernel/cgroup/cgroup.c, cgroup_show_path: the path from the reader's root to the mount's");
     }
@@ -286,6 +300,7 @@ fn mount_from_inside_shows_the_root_of_the_namespace(lab: Lab) -> Outcome {
         Mount::new("from-outside", "cgroup2", "").map_err(|it| Stop::Broken(it.to_string()))?;
     lab.hierarchy("whether a mount from outside shows the root of all groups")
         .covers([R158])
+        .beyond_lies(PROC)
         .observed(if ordinary.path().join(&base[1..]).join("outer").is_dir() {
             "yes"
         } else {
@@ -324,11 +339,13 @@ fn first_process_inside_is_1_in_the_root(lab: Lab) -> Outcome {
     lab.hierarchy("the process id that the first process has inside")
         .covers([S28])
         .unit(Unit::Count)
+        .beyond_lies(PROC)
         .observed(own)
         .equals(1, "the first process of a PID namespace is its init");
     lab.hierarchy("the path of its group as it sees it")
         .covers([S28, R154])
         .file("/proc/PID/cgroup")
+        .beyond_lies(PROC)
         .observed(path)
         .equals("/", "its group is the root of its namespace");
     lab.hierarchy("the process ids that the group lists inside: its own, and 0 for its parent outside")

@@ -179,55 +179,34 @@ fn nice_values_stand_for_weights(lab: Lab) -> Outcome {
     Ok(())
 }
 
-/// `cpu.idle` makes the weight 0 and unchangeable, and 100 again once it is over.
+/// `cpu.idle` is 0 at first, 1 once that was written, and nothing else.
 #[rstest]
-fn idle_group_has_no_weight(lab: Lab) -> Outcome {
+fn idle_is_no_or_yes(lab: Lab) -> Outcome {
     lab.needs_file("cpu.idle", "since 5.15")?;
     let group = lab.group("group")?;
-    group.set("cpu.weight", 300)?;
     lab.interface("whether a new group is idle")
         .covers([R079])
         .file("cpu.idle")
         .observed(group.line("cpu.idle")?)
-        .equals("0", "cgroup-v2.rst, cpu.idle: The default is 0");
-    group.set("cpu.idle", 1)?;
-    lab.interface("whether the group is idle after 1 was written")
-        .covers([R079])
-        .file("cpu.idle")
-        .observed(group.line("cpu.idle")?)
-        .equals("1", "what was written is what holds");
-    lab.interface("the weight of an idle group")
-        .covers([R070])
-        .file("cpu.weight")
-        .observed(group.line("cpu.weight")?)
-        .equals("0", "cgroup-v2.rst, cpu.weight: with cpu.idle 1 \"the weight will show as a 0\"");
-    lab.interface("the answer to a weight for an idle group")
-        .covers([R070])
-        .file("cpu.weight")
-        .answered(&group.try_set("cpu.weight", 300))
-        .equals(
-            "EINVAL",
-            "kernel/sched/fair.c, sched_group_set_shares: an idle group keeps its weight",
-        );
-    for refused in ["-1", "2", "idle"] {
-        lab.interface(&format!("the answer to {refused:?}"))
+        .equals("0", "cgroup-v2.rst, cpu.idle: \"The default is 0.\"");
+    for (written, answer, then) in [
+        ("1", "ok", "1"),
+        ("-1", "EINVAL", "1"),
+        ("2", "EINVAL", "1"),
+        ("idle", "EINVAL", "1"),
+        ("0", "ok", "0"),
+    ] {
+        lab.interface(&format!("the answer to {written:?}"))
             .covers([R079])
             .file("cpu.idle")
-            .answered(&group.try_set("cpu.idle", refused))
-            .equals("EINVAL", "cgroup-v2.rst, cpu.idle: 0 or 1");
+            .answered(&group.try_set("cpu.idle", written))
+            .equals(answer, "kernel/sched/fair.c, sched_group_set_idle: 0 or 1");
+        lab.interface(&format!("whether the group is idle after {written:?} was written"))
+            .covers([R079])
+            .file("cpu.idle")
+            .observed(group.line("cpu.idle")?)
+            .equals(then, "what was taken holds, and a refused write changes nothing");
     }
-    group.set("cpu.idle", 0)?;
-    lab.interface("the weight of a group that is idle no more")
-        .covers([R070])
-        .file("cpu.weight")
-        .observed(group.line("cpu.weight")?)
-        .equals("100", "kernel/sched/fair.c, sched_group_set_idle: back to the default");
-    group.set("cpu.weight", 300)?;
-    lab.interface("the weight that it is given then")
-        .covers([R070])
-        .file("cpu.weight")
-        .observed(group.line("cpu.weight")?)
-        .equals("300", "what was written is what holds");
     Ok(())
 }
 

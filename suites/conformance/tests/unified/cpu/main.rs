@@ -13,6 +13,7 @@ mod quota;
 mod throttling;
 mod weight;
 
+use cgauge_lab::Group;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{nanoseconds, now};
 use cgauge_workloads::{Burn, Millis, Work, truth};
@@ -42,6 +43,23 @@ fn burner(threads: u32, cpus: u32, time: Millis) -> Burn {
 /// The moment at which loads that are started now can begin together.
 fn soon() -> u64 {
     nanoseconds(now() + SOON)
+}
+
+/// Three milliseconds into a period of the group's limit, when loads that are started
+/// now can begin.
+///
+/// A thread that is throttled sees when periods begin, and they keep their beat
+/// as long as the group is there, also while nobody runs.
+fn in_step(group: &Group, period_us: u64) -> Result<u64, Stop> {
+    let period = period_us * 1000;
+    let load = Burn { stall_us: 3000, ..burner(1, 1, Millis(period_us * 9 / 4000)) };
+    let probe = group.load(&Burn { from_ns: soon(), ..load })?.truth(PATIENCE)?;
+    let stall = probe.threads[0].stalls.iter().rfind(|it| it.turns > 0);
+    let stall = stall.ok_or_else(|| {
+        Stop::Broken("a thread without end was not throttled in two periods".into())
+    })?;
+    let beat = (probe.began_ns + stall.at_ns + stall.ns) % period;
+    Ok(soon().next_multiple_of(period) + beat + 3 * MILLISECOND)
 }
 
 /// What all threads of a load burnt, in nanoseconds.

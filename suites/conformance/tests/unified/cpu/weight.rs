@@ -43,7 +43,7 @@ fn siblings_share_by_their_weights(
         .between(
             expected - late,
             expected + late,
-            "cgroup-v2.rst, Weights: \"the ratio of its weight against the sum of all\"; a turn of two ticks more or less, where CPUs await each other one of three on each",
+            "cgroup-v2.rst, Weights: \"the ratio of its weight against the sum\"; a turn of two ticks more or less, where CPUs await each other one of three on each",
         );
     lab.enforcement("CPU time that both burnt")
         .covers([R067, R068])

@@ -138,9 +138,9 @@ pub fn settle(group: &Group, file: &str, wanted: &str) -> Result<(String, Durati
 }
 
 /// Checks that the state of an invalid partition comes with a reason.
-pub fn says_why(lab: &Lab, what: &str, state: &str) {
+pub fn says_why(lab: &Lab, state: &str) {
     let reason = state.split_once(" invalid (").and_then(|(_, rest)| rest.strip_suffix(')'));
-    lab.interface(&format!("whether {what} says why it is invalid: {state:?}"))
+    lab.interface("whether the state says why the partition is invalid")
         .covers([R144])
         .file(crate::PARTITION)
         .observed(if reason.is_some_and(|it| !it.is_empty()) { "yes" } else { "no" })

@@ -122,12 +122,6 @@ fn partitions_never_share_a_cpu(lab: Lab) -> Outcome {
         .file(EFFECTIVE)
         .observed(if shared { "yes" } else { "no" })
         .equals("no", "cgroup-v2.rst, cpuset.cpus.exclusive: an exclusive CPU in two sibling groups is not allowed; the write fails or a partition becomes invalid");
-    for (role, group) in [("one", &one), ("other", &other)] {
-        let state = group.line(PARTITION)?;
-        if state != "root" {
-            crate::cpus::says_why(&lab, &format!("the state of {role}"), &state);
-        }
-    }
     let left = settle(whole.root(), EFFECTIVE, if first && second { "0-1,6-7" } else { "" })?.0;
     for (role, valid, set) in [("one", first, "2-3"), ("other", second, "4-5")] {
         lab.hierarchy(&format!("whether the root has a CPU of {role}"))

@@ -145,7 +145,63 @@ enum Obstacle {
     NothingLeft,
 }
 
-/// A partition that cannot be is accepted and says that it is invalid and why; it becomes valid when the reason goes.
+impl Obstacle {
+    /// The words for it; those for an empty set name the second file where there
+    /// is one.
+    fn words(self, two_files: bool) -> &'static str {
+        match self {
+            Self::NoCpus if two_files => "cpuset.cpus and cpuset.cpus.exclusive are empty",
+            Self::NoCpus => "cpuset.cpus is empty",
+            // Without CPUs handed down it is no remote partition either.
+            Self::InvalidParent if two_files => "Invalid cpu list in cpuset.cpus.exclusive",
+            Self::InvalidParent => "Parent is not a partition root",
+            Self::Sibling => "Cpu list in cpuset.cpus not exclusive",
+            Self::NothingLeft => "Parent unable to distribute cpu downstream",
+        }
+    }
+
+    /// The CPUs that the partition asks for with the obstacle, and without it.
+    fn sets(self) -> (&'static str, &'static str) {
+        match self {
+            Self::NoCpus => ("\n", "2-3"),
+            Self::InvalidParent => ("2-3", "2-3"),
+            Self::Sibling => ("2-3", "2"),
+            Self::NothingLeft => ("2-5", "2-3"),
+        }
+    }
+}
+
+/// A partition below a partition, with something in its way.
+struct Obstructed {
+    top: Group,
+    part: Group,
+    sibling: Group,
+    resident: Group,
+    _inside: Process<()>,
+}
+
+impl Obstructed {
+    fn new(whole: &Group, obstacle: Obstacle) -> Result<Self, Stop> {
+        let top = whole.make("top")?;
+        top.set(CPUS, "2-5")?;
+        top.enable("cpuset")?;
+        let resident = top.make("resident")?;
+        let inside = resident.sleeper()?;
+        let part = top.make("part")?;
+        let sibling = top.make("sibling")?;
+        if obstacle != Obstacle::InvalidParent {
+            top.set(PARTITION, "root")?;
+        }
+        if obstacle == Obstacle::Sibling {
+            sibling.set(CPUS, "3-4")?;
+            sibling.set(PARTITION, "root")?;
+        }
+        part.set(CPUS, obstacle.sets().0)?;
+        Ok(Self { top, part, sibling, resident, _inside: inside })
+    }
+}
+
+/// A partition that cannot be is accepted, says that it is invalid and why, and takes nothing away.
 #[rstest]
 fn invalid_partition_says_why(
     lab: Lab,
@@ -155,75 +211,142 @@ fn invalid_partition_says_why(
 ) -> Outcome {
     needs_eight(&lab)?;
     let whole = lab.whole_hierarchy()?;
-    let root = whole.root();
-    // The words for an empty set name the second file where there is one.
-    let two_files = root.make("probe")?.has(EXCLUSIVE)?;
-    let top = root.make("top")?;
-    top.set(CPUS, "2-5")?;
-    top.enable("cpuset")?;
-    let resident = top.make("resident")?;
-    let _inside = resident.sleeper()?;
-    let part = top.make("part")?;
-    let sibling = top.make("sibling")?;
-    if obstacle != Obstacle::InvalidParent {
-        top.set(PARTITION, "root")?;
-    }
-    match obstacle {
-        Obstacle::NoCpus => {}
-        Obstacle::InvalidParent => part.set(CPUS, "2-3")?,
-        Obstacle::Sibling => {
-            sibling.set(CPUS, "3-4")?;
-            sibling.set(PARTITION, "root")?;
-            part.set(CPUS, "2-3")?;
-        }
-        Obstacle::NothingLeft => part.set(CPUS, "2-5")?,
-    }
-    let why = match obstacle {
-        Obstacle::NoCpus if two_files => "cpuset.cpus and cpuset.cpus.exclusive are empty",
-        Obstacle::NoCpus => "cpuset.cpus is empty",
-        // Without CPUs handed down it is no remote partition either.
-        Obstacle::InvalidParent if two_files => "Invalid cpu list in cpuset.cpus.exclusive",
-        Obstacle::InvalidParent => "Parent is not a partition root",
-        Obstacle::Sibling => "Cpu list in cpuset.cpus not exclusive",
-        Obstacle::NothingLeft => "Parent unable to distribute cpu downstream",
-    };
+    let Obstructed { top: _top, part, sibling, resident, _inside } =
+        Obstructed::new(whole.root(), obstacle)?;
+    let before = resident.line(EFFECTIVE)?;
     lab.interface("the answer to the write")
         .covers([R144])
         .file(PARTITION)
         .answered(&part.try_set(PARTITION, kind))
-        .equals("ok", "cgroup-v2.rst, cpuset.cpus.partition: the state is to be read to see whether the partition is valid");
+        .equals("ok", "cgroup-v2.rst, cpuset.cpus.partition: \"All possible state transitions among \"member\", \"root\" and \"isolated\" are allowed\"; whether the partition is valid, the state says");
+    let why = obstacle.words(part.has(EXCLUSIVE)?);
     lab.interface("the state")
         .covers([R144])
         .file(PARTITION)
         .observed(part.line(PARTITION)?)
-        .equals(format!("{kind} invalid ({why})"), "cgroup-v2.rst, cpuset.cpus.partition: \"<reason>\" is shown in parentheses; the words are kernel/cgroup/cpuset.c, perr_strings");
-    lab.hierarchy("effective CPUs of its parent's resident")
-        .covers([R144])
-        .file(EFFECTIVE)
-        .observed(resident.line(EFFECTIVE)?)
-        .equals(
-            if obstacle == Obstacle::Sibling && sibling.line(PARTITION)? == "root" {
-                "2,5"
-            } else {
-                "2-5"
-            },
-            "an invalid partition takes nothing away",
-        );
+        .equals(format!("{kind} invalid ({why})"), "cgroup-v2.rst, cpuset.cpus.partition: \"a descriptive string on why the partition is invalid is included within parentheses\"; the words are kernel/cgroup/cpuset.c, perr_strings");
+    if obstacle != Obstacle::Sibling || sibling.line(PARTITION)? == "root" {
+        lab.hierarchy("whether its parent's resident has the CPUs that it had")
+            .covers([R144])
+            .file(EFFECTIVE)
+            .observed(resident.line(EFFECTIVE)?)
+            .equals(
+                before.as_str(),
+                "cgroup-v2.rst, cpuset.cpus.partition: an invalid partition \"behaves more like a \"member\"\": it takes nothing away",
+            );
+    }
+    Ok(())
+}
 
+/// An invalid partition becomes valid, with the CPUs that it asks for, once nothing is in its way.
+#[rstest]
+fn invalid_partition_becomes_valid(
+    lab: Lab,
+    #[values(Obstacle::NoCpus, Obstacle::InvalidParent, Obstacle::Sibling, Obstacle::NothingLeft)]
+    obstacle: Obstacle,
+    #[values("root", "isolated")] kind: &str,
+) -> Outcome {
+    needs_eight(&lab)?;
+    let whole = lab.whole_hierarchy()?;
+    let Obstructed { top, part, sibling: _sibling, resident: _resident, _inside } =
+        Obstructed::new(whole.root(), obstacle)?;
+    part.set(PARTITION, kind)?;
+    let set = obstacle.sets().1;
     match obstacle {
-        Obstacle::NoCpus | Obstacle::NothingLeft => part.set(CPUS, "2-3")?,
         Obstacle::InvalidParent => top.set(PARTITION, "root")?,
-        Obstacle::Sibling => {
-            sibling.set(PARTITION, "member")?;
-            // It is looked at again when a set changes.
-            part.set(CPUS, "2")?;
-        }
+        _ => part.set(CPUS, set)?,
     }
     lab.interface("the state once the obstacle is gone")
         .covers([R144])
         .file(PARTITION)
         .observed(settle(&part, PARTITION, kind)?.0)
-        .equals(kind, "cgroup-v2.rst, cpuset.cpus.partition: an invalid partition root becomes valid when the conditions are met again");
+        .equals(kind, "cgroup-v2.rst, cpuset.cpus.partition: \"changes to \"cpuset.cpus\" can cause a valid partition root to become invalid and vice versa\"; all the conditions of a valid one are met");
+    lab.hierarchy("effective CPUs once the obstacle is gone")
+        .covers([R139, R144])
+        .file(EFFECTIVE)
+        .observed(part.line(EFFECTIVE)?)
+        .equals(
+            set,
+            "cgroup-v2.rst, cpuset.cpus.effective: what it asks for, which its parent has",
+        );
+    Ok(())
+}
+
+/// What makes a valid partition invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blow {
+    /// Its last CPU goes offline.
+    Hotplug,
+    /// Its set comes to overlap a sibling partition's.
+    Overlap,
+    /// Its set leaves its parent's processes none.
+    NothingLeft,
+    /// Its parent is a partition no longer.
+    Parent,
+}
+
+/// A partition that becomes invalid says why.
+#[rstest]
+fn partition_that_becomes_invalid_says_why(
+    lab: Lab,
+    #[values(Blow::Hotplug, Blow::Overlap, Blow::NothingLeft, Blow::Parent)] blow: Blow,
+) -> Outcome {
+    needs_eight(&lab)?;
+    let whole = lab.whole_hierarchy()?;
+    let top = whole.root().make("top")?;
+    top.set(CPUS, "2-5")?;
+    top.enable("cpuset")?;
+    top.set(PARTITION, "root")?;
+    let (part, sibling) = (top.make("part")?, top.make("sibling")?);
+    let resident = top.make("resident")?;
+    let _inside = (part.sleeper()?, resident.sleeper()?);
+    part.set(CPUS, "3")?;
+    part.set(PARTITION, "root")?;
+    lab.hierarchy("the state before")
+        .covers([R144])
+        .file(PARTITION)
+        .observed(part.line(PARTITION)?)
+        .equals("root", "all the conditions of a valid partition are met");
+    let mut offline = None;
+    match blow {
+        Blow::Hotplug => offline = Some(Offline::take(3)?),
+        Blow::Overlap => {
+            sibling.set(CPUS, "4")?;
+            sibling.set(PARTITION, "root")?;
+            part.set(CPUS, "3-4")?;
+        }
+        Blow::NothingLeft => part.set(CPUS, "2-5")?,
+        Blow::Parent => top.set(PARTITION, "member")?,
+    }
+    let state = part.line(PARTITION)?;
+    lab.hierarchy("the state without its reason")
+        .covers([R144])
+        .file(PARTITION)
+        .observed(state.split(" (").next().unwrap_or_default())
+        .equals("root invalid", "cgroup-v2.rst, cpuset.cpus.partition: one of the conditions of a valid partition is met no longer");
+    says_why(&lab, &state);
+    drop(offline);
+    Ok(())
+}
+
+/// Who is not a partition makes one invalid by asking for its CPU, and it takes nothing away any more.
+#[rstest]
+fn overlap_gives_the_cpus_back(lab: Lab) -> Outcome {
+    needs_eight(&lab)?;
+    let whole = lab.whole_hierarchy()?;
+    let Obstructed { top: _top, part, sibling, resident, _inside } =
+        Obstructed::new(whole.root(), Obstacle::Sibling)?;
+    let expected = if sibling.line(PARTITION)? == "root" { "2,5" } else { "2-5" };
+    for (role, group, expected) in [
+        ("the resident", &resident, expected),
+        ("the one that asked", &part, if expected == "2,5" { "2" } else { "2-3" }),
+    ] {
+        lab.hierarchy(&format!("effective CPUs of {role}"))
+            .covers([R139, R144])
+            .file(EFFECTIVE)
+            .observed(settle(group, EFFECTIVE, expected)?.0)
+            .equals(expected, "cgroup-v2.rst, cpuset.cpus.partition: a valid partition has its CPUs to itself; an invalid one \"behaves more like a \"member\"\" and takes nothing away");
+    }
     Ok(())
 }
 
@@ -255,9 +378,6 @@ fn change_of_state_wakes_watchers(
             .file(PARTITION)
             .observed(seen.split(" (").next().unwrap_or_default())
             .equals(state, "cgroup-v2.rst, cpuset.cpus.partition: \"Poll and inotify events are triggered whenever the state of cpuset.cpus.partition changes. That includes changes caused by write to cpuset.cpus.partition, cpu hotplug or other changes that modify the validity status\"");
-        if state.ends_with("invalid") {
-            says_why(&lab, &format!("the state after {what}"), &seen);
-        }
         Ok(())
     };
     let began = now();

@@ -110,7 +110,7 @@ fn new_default_leaves_the_weights_of_devices(
             .covers([R047, R123])
             .file(file)
             .observed(device.hidden(&group.line(file)?))
-            .equals(format!("default {default}\nMAJ:MIN 300"), "cgroup-v2.rst, Conventions: in its example the default goes from 150 to 125, and the override of 8:0 is gone only once \"8:0 default\" was written");
+            .equals(format!("default {default}\nMAJ:MIN 300"), "cgroup-v2.rst, Conventions: \"The default value can be updated by writing either \"default $VAL\" or \"$VAL\"\"; in its example the override of 8:0 is gone only once \"8:0 default\" was written");
     }
     device.policy(file, hierarchy.root(), false)
 }

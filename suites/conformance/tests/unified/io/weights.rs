@@ -16,17 +16,25 @@ const BLOCK: u64 = 4096;
 /// The most that BFQ serves a queue before it looks at the next, in requests.
 const BUDGET: u64 = 32;
 
-/// 250 requests a second, one at a time: little I/O makes much time.
+/// 250 requests a second, one at a time: little I/O makes much time. With BFQ it
+/// is the scheduler that sees to that, and always has requests to choose from.
 fn slow(lab: &Lab, scheduler: &str) -> Result<Disk, Stop> {
-    let wanted =
-        NullDisk { completion: Duration::from_millis(4), contents: true, ..NullDisk::default() };
-    let disk = lab.null_disk(wanted)?;
+    let bfq = scheduler == "bfq";
+    // A queue has twice as many tags as the hardware: with one, tags would be
+    // what is shared out. Setting nr_requests instead leaves writes one tag on
+    // kernels before 7d337eef4aff (6.18), which reckon with the number before.
+    let depth = if bfq { 32 } else { 1 };
+    let disk = lab.null_disk(NullDisk {
+        completion: Duration::from_millis(4),
+        contents: true,
+        depth,
+        ..NullDisk::default()
+    })?;
     disk.schedule(lab, scheduler)?;
-    if scheduler == "bfq" {
-        // Its heuristics for responsiveness favour new queues whatever their weight.
+    if bfq {
+        // bfq-iosched.rst asks for both where the distribution is to be kept.
         disk.set_queue("iosched/low_latency", "0")?;
-        // As many as are on the hardware, two, would leave it no choice.
-        disk.set_queue("nr_requests", "64")?;
+        disk.set_queue("iosched/strict_guarantees", "1")?;
         disk.set_queue("iosched/max_budget", &(BUDGET * BLOCK / 512).to_string())?;
     }
     Ok(disk)
@@ -63,13 +71,13 @@ fn ratio([one, other]: &[truth::BlockIo; 2]) -> f64 {
     one.bytes as f64 / (other.bytes as f64).max(1.0)
 }
 
+/// Four requests in flight, so that the scheduler is never left without one.
 fn random(operation: Operation, disk: &Disk) -> BlockIo {
-    BlockIo {
-        block_bytes: BLOCK,
-        pattern: Pattern::Random,
-        depth: 4,
-        ..timed(operation, disk, TIME)
-    }
+    BlockIo { depth: 4, ..one_by_one(operation, disk) }
+}
+
+fn one_by_one(operation: Operation, disk: &Disk) -> BlockIo {
+    BlockIo { block_bytes: BLOCK, pattern: Pattern::Random, ..timed(operation, disk, TIME) }
 }
 
 /// The second's requests are its share of all, give or take what BFQ serves at a time.
@@ -81,7 +89,7 @@ fn shares(lab: &Lab, what: &str, both: &[truth::BlockIo; 2], [first, second]: [u
         .file("io.bfq.weight")
         .unit(Unit::Count)
         .observed(both[1].requests)
-        .between(ideal - BUDGET - all / 100, ideal + BUDGET + all / 100, &format!("bfq-iosched.rst: each group gets its fraction of the throughput, here {second} of {} parts; the scheduler serves a queue at most one budget at a time, max_budget is {BUDGET} requests here, and B-WF2Q+ is never further than one from the ideal; 1 % of all is for the start, when one is alone, and for turns that time out", first + second));
+        .between(ideal - BUDGET, ideal + BUDGET, &format!("bfq-iosched.rst: each group gets its fraction of the throughput, here {second} of {} parts; the scheduler serves a queue at most one budget at a time, max_budget is {BUDGET} requests here, and B-WF2Q+ is never further than one from the ideal", first + second));
     lab.enforcement(&format!("requests of both, {what}"))
         .covers([S18])
         .file("io.bfq.weight")
@@ -126,7 +134,7 @@ fn lightest_is_not_starved_by_the_heaviest(lab: Lab) -> Outcome {
         .file("io.bfq.weight")
         .unit(Unit::Count)
         .observed(both[1].requests)
-        .between(1, 2 * BUDGET, "3 of 3000 requests are its share, and BFQ is never further than one budget from the ideal");
+        .between(1, 3 + BUDGET, "3 of 3000 requests are its share, and BFQ is never further than one budget from the ideal");
     Ok(())
 }
 
@@ -155,7 +163,7 @@ fn competition_is_between_siblings(lab: Lab) -> Outcome {
             .file("io.bfq.weight")
             .unit(Unit::Count)
             .observed(truth.requests)
-            .between(all * twelfths / 12 - 2 * BUDGET - all / 100, all * twelfths / 12 + 2 * BUDGET + all / 100, "b has 200 of 300, a the rest, of which c has 300 of 400; at each of two levels BFQ is at most one budget from the ideal; 1 % of all is for the start, when not all are there, and for turns that time out");
+            .between(all * twelfths / 12 - 2 * BUDGET, all * twelfths / 12 + 2 * BUDGET, "b has 200 of 300, a the rest, of which c has 300 of 400; at each of two levels BFQ is at most one budget from the ideal");
     }
     Ok(())
 }
@@ -238,7 +246,7 @@ fn weights_mean_nothing_without_bfq(
     let (one, other) = (lab.group("heavy")?, lab.group("light")?);
     one.set("io.bfq.weight", 1000)?;
     other.set("io.bfq.weight", 100)?;
-    let both = compete(&lab, scheduler, &random(Operation::Read, &disk), [&one, &other])?;
+    let both = compete(&lab, scheduler, &one_by_one(Operation::Read, &disk), [&one, &other])?;
     lab.enforcement("the first's bytes over the second's, weights 1000 to 100")
         .covers([S19])
         .file("io.bfq.weight")

@@ -61,6 +61,7 @@ fn fork_bomb_stops_at_the_limit(
         .covers([R132])
         .file("pids.max")
         .unit(Unit::Events)
+        .beyond_lies("the errno is the bomb's own, of a fork; no cgroup file is asked")
         .observed(refused(&truth) - truth.failures.get("EAGAIN").copied().unwrap_or(0))
         .equals(0, "cgroup-v2.rst, PID: fork() and clone() \"return -EAGAIN\"");
     lab.accounting("refused forks that the group counts")
@@ -84,12 +85,14 @@ fn fork_bomb_stops_at_the_limit(
         .covers([S13])
         .file("pids.max")
         .unit(Unit::Processes)
+        .beyond_lies("nothing is written for the others, and the bomb does not start where its group lacks the limit")
         .observed(others.forks)
         .equals(20, "the limit is the bomb's, and all others fork on");
     lab.enforcement("tasks in the whole machine while the bomb stands")
         .covers([S13])
         .file("pids.max")
         .unit(Unit::Processes)
+        .beyond_lies("the count is /proc/loadavg's, and twice the group's limit is still little for the machine")
         .observed(tasks_of_the_machine()?)
         .at_most(tasks_that_the_machine_may_have()? / 2, "the group's limit holds long before the machine's: the smaller of kernel.pid_max and kernel.threads-max");
 

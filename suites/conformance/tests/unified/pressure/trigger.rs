@@ -78,7 +78,7 @@ fn trigger_fires_once_the_threshold_is_reached(
         .file(IO)
         .unit(Unit::Microseconds)
         .observed(gaps.clone().min().unwrap_or(0))
-        .at_least(micros(window) - 1000, "psi.rst: \"notifications ... are rate-limited to one per tracking window\"; 1 ms for the watcher's own way");
+        .at_least(micros(window) - 1000, "psi.rst: \"Notifications to the userspace are rate-limited to one per tracking window\"; 1 ms for the watcher's own way");
     lab.notification("longest time between two events")
         .covers([R126])
         .file(IO)
