@@ -64,8 +64,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Access, Afterwards, Backing, Load, Mechanism, Millis, OnDeath, Operation, Order, Pattern,
-        Work,
+        Access, Afterwards, Backing, Growth, Load, MaybePath, Mechanism, Millis, OnDeath,
+        Operation, Order, Pattern, Work,
     };
 
     fn parse(args: Vec<OsString>) -> AnyLoad {
@@ -126,6 +126,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_memory_hog_reads_back(
+            growth in any::<Growth>(),
+            file in prop::option::of(path()),
+            bytes in prop::num::u64::ANY,
+            step in prop::num::u64::ANY,
+            pace in millis(),
+            passes in prop::num::u32::ANY,
+            deadline in millis(),
+        ) {
+            let file = MaybePath(file);
+            let load = MemoryHog { growth, file, bytes, step, pace, passes, deadline };
+            prop_assert_eq!(parse(load.args()), AnyLoad::MemoryHog(load));
+        }
+
         #[test]
         fn a_block_io_reads_back(
             path in path(),

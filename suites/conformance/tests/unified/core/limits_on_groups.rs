@@ -67,11 +67,11 @@ fn removed_group_makes_room_for_another(lab: Lab) -> Outcome {
 #[rstest]
 fn descendants_are_counted_at_every_depth(lab: Lab) -> Outcome {
     let bounded = lab.group("bounded")?;
-    bounded.set("cgroup.max.descendants", 3)?;
     let child = bounded.make("child")?;
     let grandchild = child.make("grandchild")?;
     let _great_grandchild = grandchild.make("great-grandchild")?;
     let beside = lab.group("beside")?;
+    bounded.set("cgroup.max.descendants", 3)?;
 
     for (what, group, expected, reason) in [
         ("the answer in the group with three below it", &bounded, "EAGAIN", REFUSED),
@@ -85,7 +85,7 @@ fn descendants_are_counted_at_every_depth(lab: Lab) -> Outcome {
             .answered(&group.try_make("one-more").map(drop))
             .equals(expected, reason);
     }
-    bounded.set("cgroup.max.descendants", 10)?;
+    bounded.set("cgroup.max.descendants", 5)?;
     child.set("cgroup.max.descendants", 2)?;
     for (what, group, expected, reason) in [
         ("the answer in the child once the limit is its own", &child, "EAGAIN", REFUSED),
@@ -141,12 +141,12 @@ fn limit_below_the_present_number_keeps_what_is_there(lab: Lab) -> Outcome {
 #[rstest]
 fn depth_stops_at_the_limit(lab: Lab, #[values(0, 1, 3, 8)] limit: usize) -> Outcome {
     let bounded = lab.group("bounded")?;
-    bounded.set("cgroup.max.depth", limit)?;
     let mut chain: Vec<Group> = Vec::new();
     for _ in 0..limit {
         let deeper = chain.last().unwrap_or(&bounded).make("deeper")?;
         chain.push(deeper);
     }
+    bounded.set("cgroup.max.depth", limit)?;
     let deepest = chain.last().unwrap_or(&bounded);
     let make = |what: &str, group: &Group, expected: &str, reason: &str| {
         let answer = group.try_make("one-more").map(drop);

@@ -204,7 +204,7 @@ fn zombie_is_listed_nowhere(lab: Lab) -> Outcome {
         .equals(0, ZOMBIE);
     lab.hierarchy("the zombie's own account of its group")
         .covers([R013, R016])
-        .beyond_lies(BORN)
+        .beyond_lies(NEVER_MOVED)
         .observed(cgroup_of(process.pid())?)
         .equals(entry(&lab, &home), "cgroup-v2.rst, Processes: \"After exit, a process stays associated with the cgroup that it belonged to at the time of exit until it's reaped\"");
 
@@ -212,7 +212,7 @@ fn zombie_is_listed_nowhere(lab: Lab) -> Outcome {
     let _ = away.try_set("cgroup.procs", process.pid());
     lab.hierarchy("the zombie's own account after an attempt to move it")
         .covers([R013])
-        .beyond_lies(BORN)
+        .beyond_lies(NEVER_MOVED)
         .observed(cgroup_of(process.pid())?)
         .equals(entry(&lab, &home), ZOMBIE);
     lab.hierarchy("populated of the group that it was written to")
@@ -290,7 +290,7 @@ fn group_of_zombies_can_be_removed(lab: Lab) -> Outcome {
     become_a_zombie(&another)?;
     lab.hierarchy("the zombie's group as its account shows it")
         .covers([R016, R017])
-        .beyond_lies(BORN)
+        .beyond_lies(NEVER_MOVED)
         .observed(cgroup_of(process.pid())?)
         .equals(entry(&lab, &group), "the group is still there");
     lab.hierarchy("the group with two zombies can be removed")
@@ -361,7 +361,7 @@ fn proc_shows_the_path_of_the_group(lab: Lab) -> Outcome {
     let process = inner.sleeper()?;
     lab.hierarchy("the path of a process two groups below the case's")
         .covers([R016])
-        .beyond_lies(BORN)
+        .beyond_lies(NEVER_MOVED)
         .observed(cgroup_of(process.pid())?)
         .equals(entry(&lab, &inner), ENTRY);
     outer.admit(process.pid())?;
@@ -385,7 +385,7 @@ fn clone_into_a_group_makes_the_child_there(lab: Lab) -> Outcome {
     let child = group.spawn(own_cgroup)?;
     lab.hierarchy("the child's group as its first act shows it")
         .covers([R018])
-        .beyond_lies(BORN)
+        .beyond_lies(NEVER_MOVED)
         .observed(child.finish()?)
         .equals(entry(&lab, &group), INTO);
     let child = group.sleeper()?;
@@ -396,7 +396,7 @@ fn clone_into_a_group_makes_the_child_there(lab: Lab) -> Outcome {
         .equals("yes", INTO);
     lab.hierarchy("the parent's group after that")
         .covers([R018])
-        .beyond_lies(BORN)
+        .beyond_lies(NEVER_MOVED)
         .observed(own_cgroup())
         .equals(own, "the flag is about the child alone");
     Ok(())
@@ -454,7 +454,8 @@ const BORN: &str = "cgroup-v2.rst, Processes: a new process \"is born into the c
 const LISTED: &str = "cgroup-v2.rst, Processes: cgroup.procs \"lists the PIDs of all processes which belong to the cgroup\"";
 const ZOMBIE: &str = "cgroup-v2.rst, Processes: a zombie \"does not appear in cgroup.procs and thus can't be moved to another cgroup\"";
 /// Why no lie about a group's files turns the path of one who never moved.
-const BORN: &str = "the path is that of /proc, and the process has not moved since its birth";
+const NEVER_MOVED: &str =
+    "the path is that of /proc, and the process has not moved since its birth";
 const LIVES: &str =
     "a process is live while one of its threads is, and its id is that of its first thread";
 const LIVE: &str = "cgroup-v2.rst, Processes: a cgroup can be destroyed if it \"doesn't have any children or live processes\"; cgroup_destroy_locked() gives EBUSY";

@@ -150,6 +150,9 @@ fn all_threads_stall_once_their_limit_is_burnt(lab: Lab, #[case] threads: u32) -
     let many = u64::from(threads);
     let stall = (100 - LIMIT / many) * MILLISECOND;
     let late = tick()? * if many == 1 { 1 } else { 2 * many };
+    // What all take too much may be more than a limit: then one pays it back for
+    // a whole period.
+    let skipped = u64::from(many * late > LIMIT * MILLISECOND);
     let mut stalled_us = 0;
     for (nth, thread) in truth.threads.iter().enumerate() {
         stalled_us += thread.stalled_ns / 1000;
@@ -171,18 +174,15 @@ fn all_threads_stall_once_their_limit_is_burnt(lab: Lab, #[case] threads: u32) -
             .observed(thread.longest_stall_ns)
             .between(
                 stall - late,
-                stall + 2 * late,
-                "as the mean, and what one took too much in a period is taken back in the next",
+                stall + 2 * late + skipped * (100 * MILLISECOND - late),
+                "as the mean, and what one took too much in a period is taken back in the next, by a whole period's stall where the late ticks of all CPUs are more than the limit",
             );
         lab.enforcement(&format!("stalls of thread {} of {threads}", nth + 1))
             .covers([S25])
             .file("cpu.max")
             .unit(Unit::Events)
             .observed(thread.stall_count)
-            .equals(
-                PERIODS,
-                "one in each of five periods, of which the last ends when the load is over",
-            );
+            .between(PERIODS - skipped, PERIODS, "one in each of five periods, of which the last ends when the load is over; one for two where a CPU pays back for a whole one");
     }
     lab.enforcement("CPU time of all threads")
         .covers([R072, S25])

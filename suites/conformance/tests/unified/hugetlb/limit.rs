@@ -71,6 +71,7 @@ fn fault_above_the_limit_is_sigbus(lab: Lab, #[values(0, 1, 3)] limit: u64) -> O
         lab.enforcement(&format!("how it ends under a limit of {raised}"))
             .covers([R150])
             .file(MAX)
+            .beyond_lies("a lie is about every write to the file: none that lets the limit hold before keeps it from being raised")
             .observed(format!("{} after {taken}", ending(exit)))
             .equals(format!("exit 0 after {}", limit + 1), "the limit leaves room for it");
     }
@@ -118,6 +119,7 @@ fn limit_of_the_parent_binds_its_children(lab: Lab) -> Outcome {
     lab.enforcement("how it ends once the sibling has gone")
         .covers([R150])
         .file(MAX)
+        .beyond_lies("a limit that a lie makes too low stops the sibling first")
         .observed(format!("{} after {taken}", ending(exit)))
         .equals("exit 0 after 2", "three pages are free for it");
     Ok(())

@@ -194,7 +194,7 @@ fn limit_of_any_size_holds(
         .file("io.max")
         .unit(Unit::Bytes)
         .observed(truth.bytes)
-        .at_most(given + in_slice(rate) + BLOCK, SLICE_REASON);
+        .at_most(given + in_slice(rate) + BLOCK, "cgroup-v2.rst, io.max: BPS and IOPS limits; block/blk-throttle.c gives budgets by slices of HZ/10, 100 ms, and one slice and one request may be ahead (throtl_trim_iops of newer kernels takes a slice that gives less than one request for an overflow, and forgets what went through in it)");
     // Whole requests a slice; or whole slices a request.
     let slices = truth.elapsed_ns / in_ns(SLICE);
     let least = match (key, limit) {

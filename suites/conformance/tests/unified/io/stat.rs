@@ -160,7 +160,7 @@ fn discards_alone_are_shown(lab: Lab) -> Outcome {
             .covers([R125])
             .file("io.stat")
             .observed(shown.unwrap_or("nothing"))
-            .equals(expected, "cgroup-v2.rst, IO Interface Files: dbytes and dios are defined for every line, whatever else the group did; nine BLKDISCARD of 256 KiB went before");
+            .equals(expected, "cgroup-v2.rst, IO Interface Files: dbytes and dios are defined for every line, whatever else the group did; nine BLKDISCARD of 256 KiB went before; block/blk-cgroup.c, blkcg_print_one_stat, asks for rbytes, wbytes, rios or wios before it shows any");
     }
     Ok(())
 }

@@ -313,11 +313,16 @@ fn buffered_writers_follow_loosely(lab: Lab) -> Outcome {
         let seen = Counters::of(group, &disk)?;
         lab.value(&format!("bytes charged to the {whose} one"), Unit::Bytes, seen.wbytes, Neither);
     }
-    lab.enforcement("the light one's time over the heavy one's, for as much written and synced")
-        .covers([S18])
-        .file("io.bfq.weight")
-        .unit(Unit::Ratio)
-        .observed(ratio)
-        .between(1.0 / 1.5, 1.6, "ideally the heavy one is done when the light one has written a third, and 1.5 times as long is needed for both: 1.5; writeback is asynchronous, and BFQ shares it out by less, down to not at all, 1; no more turned round than it could be right");
+    // How far writeback follows the weights is nowhere promised; that each
+    // pays for its own is.
+    for (whose, group, truth) in [("heavy", &one, first), ("light", &other, second)] {
+        let distinct = 4096 * 430;
+        lab.accounting(&format!("bytes charged to the {whose} one for what it wrote and synced"))
+            .covers([S18])
+            .file("io.stat")
+            .unit(Unit::Bytes)
+            .observed(Counters::of(group, &disk)?.wbytes)
+            .between(distinct, truth.bytes + 64 * BLOCK, "512 writes of a page at random places among 2048 hit 453 of them, each written back once, and a few pages of metadata");
+    }
     Ok(())
 }

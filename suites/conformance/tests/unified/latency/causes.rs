@@ -20,6 +20,8 @@ pub const QUIET: Duration = Duration::from_millis(50);
 const STEP: u64 = 64;
 /// The limit of memory that is filled with the pages of a file.
 const CACHE: u64 = MIB;
+/// Pages of a process before it comes to its `memory.high`.
+const HELD: u64 = 4 * MIB / PAGE;
 /// The limit of memory that a process is killed at.
 const LIMIT: u64 = MIB / 2;
 
@@ -281,15 +283,13 @@ impl AboveHigh {
         let inner = &groups[groups.len() - 1];
         let process = inner.spawn(|| {
             let Ok(memory) = Memory::anonymous(16 * MIB) else { return };
-            turns.step(|| memory.write(0..STEP, 1));
-            let mut next = STEP;
+            turns.step(|| memory.write(0..HELD, 1));
+            let mut next = HELD;
             loop {
                 turns.step(|| slowest(&memory, &mut next));
             }
         })?;
         turns.next()?;
-        // Less than is there already, and nothing of it can be reclaimed.
-        inner.set("memory.high", STEP / 2 * PAGE)?;
         Ok(Self { _process: process, turns, groups, local })
     }
 }
@@ -322,6 +322,10 @@ impl Cause for AboveHigh {
     fn happen(&mut self) -> Result<Caused, Stop> {
         let (file, key) = self.place();
         let before = self.watched().key(file, key)?;
+        // Nothing of what is there can be reclaimed. Anew for each step, for the
+        // time for which a process is slowed goes with the square of the overage.
+        let inner = &self.groups[self.groups.len() - 1];
+        inner.set("memory.high", inner.number("memory.current")?)?;
         let at = Duration::from_nanos(self.turns.next()?);
         Ok(Caused { at, becomes: Becomes::MoreThan(before) })
     }

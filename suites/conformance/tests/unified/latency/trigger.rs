@@ -21,25 +21,34 @@ const FILE: &str = "io.pressure";
 const THRESHOLD: Duration = Duration::from_millis(100);
 /// The shortest window that every kernel takes.
 const WINDOW: Duration = Duration::from_millis(500);
-/// What a read takes: longer than the threshold and a look of the kernel's at it.
-const STALL: Duration = Duration::from_millis(200);
+/// What a read takes: longer than the threshold and a look of the kernel's at it,
+/// and so short that what is left after an event is no new one.
+const STALL: Duration = Duration::from_millis(180);
 /// How often the process stalls.
 const STALLS: u32 = 6;
 
 /// A stall wakes every watcher with a trigger of its own, not before the threshold and within a tenth of the window after it.
 #[rstest]
+#[case::watchers_1(1, 10)]
+#[case::watchers_10(10, 1)]
 fn stall_wakes_every_watcher_with_a_trigger(
     lab: Lab,
-    #[values(1, 10, 100)] watchers: usize,
-    #[values(1, 10)] depth: usize,
+    #[case] watchers: usize,
+    #[case] depth: usize,
 ) -> Outcome {
     let disk = lab.null_disk(NullDisk { completion: STALL, ..NullDisk::default() })?;
     let groups = crate::causes::chain(&lab, depth, "")?;
     let watching = Watchers::start(&lab, watchers, |ready| {
-        let trigger = trigger(&groups[0]);
+        let first = trigger(&groups[0]);
         ready.open();
-        let trigger = trigger?;
-        collect(|| Ok(fires(&trigger)?.map(|at| (at, None))))
+        let mut armed = first?;
+        collect(|| {
+            let fired = fires(&armed)?;
+            // A new one for each stall: what is left of this one would make the old
+            // one fire again.
+            armed = trigger(&groups[0])?;
+            Ok(fired.map(|at| (at, None)))
+        })
     })?;
     let file = direct(&disk)?;
     let turns = Turns::new()?;
@@ -56,8 +65,9 @@ fn stall_wakes_every_watcher_with_a_trigger(
     })?;
     let mut stalls = Vec::new();
     for round in 0..STALLS {
-        // Beyond the window, so that the stall before is forgotten.
-        pause(WINDOW * 2 + Duration::from_micros(1370) * round);
+        // Beyond the window, so that the stall before is forgotten, and each watcher
+        // has its next trigger.
+        pause(WINDOW * 5 + Duration::from_micros(1370) * round);
         stalls.push(Duration::from_nanos(turns.next()?));
     }
     let reports = watching.reports()?;
@@ -92,7 +102,7 @@ fn stall_wakes_every_watcher_with_a_trigger(
         );
     let cpu: Duration = reports.iter().map(|it| it.cpu).sum();
     lab.value(
-        "CPU time of a watcher for each event: PSI trigger",
+        "CPU time of a watcher for each event, with the making of its next trigger: PSI trigger",
         Unit::Nanoseconds,
         nanoseconds(cpu) / u64::try_from(notices.max(1)).unwrap_or(u64::MAX),
         Lower,

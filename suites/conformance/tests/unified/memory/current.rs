@@ -10,6 +10,7 @@ const PAGES: u64 = 1024;
 /// memory.current is the sum of anon, file, kernel and sock.
 #[rstest]
 fn current_is_the_sum_of_its_parts(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     let group = lab.group("group")?;
     let process = Stepper::start(&group, |turns| {
         let made = (Memory::anonymous(PAGES * PAGE), Memory::shmem(PAGES * PAGE), device());
@@ -53,6 +54,7 @@ fn current_is_the_sum_of_its_parts(lab: Lab) -> Outcome {
 /// memory.current and memory.stat of a group take in what its descendants use.
 #[rstest]
 fn descendants_are_counted_in_all_above_them(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     let top = lab.group("top")?;
     top.enable("memory")?;
     let middle = top.make("middle")?;

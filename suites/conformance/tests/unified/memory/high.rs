@@ -55,7 +55,7 @@ fn growth_above_high_slows_along_the_curve(lab: Lab) -> Outcome {
             .filter(|(at, _)| *at > at_high && *at <= above);
         overages.map(|(_, overage)| (64e9 * overage * overage) as u64).sum()
     };
-    let ticks = 8 * 8_000_000;
+    let (ticks, sleeps) = (8 * 8_000_000, sleeps_a_batch()?);
     lab.value(
         "time that the curve gives to an eighth above memory.high",
         Unit::Nanoseconds,
@@ -66,7 +66,7 @@ fn growth_above_high_slows_along_the_curve(lab: Lab) -> Outcome {
         .covers([R089, R091])
         .file("memory.high")
         .took(above.saturating_sub(at_high))
-        .between(curve(0), curve(BATCH) + ticks, "mm/memcontrol.c, calculate_high_delay: 64 s times the square of the overage over memory.high for every 64 pages; a CPU may have kept 64 pages more than is seen later, a sleep is rounded up to ticks of 4 ms, and a step takes a millisecond or two of itself");
+        .between(sleeps * curve(0), sleeps * (curve(BATCH) + ticks), "mm/memcontrol.c, calculate_high_delay: 64 s times the square of the overage over memory.high for every 64 pages, every 32 before 6.1; a CPU may have kept 64 pages more than is seen later, a sleep is rounded up to ticks of 4 ms, and a step takes a millisecond or two of itself");
     lab.enforcement("time to grow up to memory.high")
         .covers([R089])
         .file("memory.high")
@@ -77,7 +77,7 @@ fn growth_above_high_slows_along_the_curve(lab: Lab) -> Outcome {
         .file("memory.high")
         .unit(Unit::Nanoseconds)
         .observed(truth.slowest_step_ns)
-        .at_most(2_100_000_000, "mm/memcontrol.c: MEMCG_MAX_HIGH_DELAY_JIFFIES, two seconds each time, and the charges of a step come in one batch");
+        .at_most(sleeps * 2_100_000_000, "mm/memcontrol.c: MEMCG_MAX_HIGH_DELAY_JIFFIES, two seconds each time, and the charges of a step come in one batch");
     let events = events(&group, "memory.events")?;
     lab.accounting("times that processes were slowed and sent to reclaim")
         .covers([R089])
@@ -133,12 +133,13 @@ fn bug_5_far_above_high_a_process_still_gets_on(lab: Lab) -> Outcome {
     let far = Duration::from_nanos(truth.grown_ns).saturating_sub(quarter);
     let grown = (truth.bytes + rest).saturating_sub(HIGH + HIGH / 4);
     let rate = grown as f64 / far.as_secs_f64();
+    let sleeps = sleeps_a_batch()? as f64;
     lab.enforcement("the rate of growth from a quarter above memory.high on")
         .covers([R090, R091])
         .file("memory.high")
         .unit(Unit::BytesPerSecond)
         .observed(rate)
-        .between(115_000.0, 145_000.0, "mm/memcontrol.c: at most two seconds (MEMCG_MAX_HIGH_DELAY_JIFFIES) for each 64 pages, which is 131072 bytes a second; it stays runnable and grows (known bug 5 had it stand still)");
+        .between(115_000.0 / sleeps, 145_000.0 / sleeps, "mm/memcontrol.c: at most two seconds (MEMCG_MAX_HIGH_DELAY_JIFFIES) for each 64 pages, which is 131072 bytes a second, or for each 32 before 6.1; it stays runnable and grows (known bug 5 had it stand still)");
     for counter in ["max", "oom", "oom_kill"] {
         lab.enforcement(&format!("{counter} of a group far above memory.high"))
             .covers([R090])

@@ -216,6 +216,7 @@ fn file_cache_stops_at_the_limit_by_reclaim(lab: Lab) -> Outcome {
         .between(24, 24 * MIB / PAGE, "24 MiB had to be reclaimed for the reader to go on: at most one page each time, and no reclaim takes a MiB at once");
     group.set("memory.max", "max")?;
     reader.next()?;
+    needs_exact_stat(&lab)?;
     let cached = Stat::settled(&group)?;
     lab.enforcement("file pages with the limit gone, once all is read again")
         .covers([R092])

@@ -95,7 +95,7 @@ fn bug_11_oom_group_decides_between_one_and_all(
         .file("memory.events")
         .unit(Unit::Events)
         .observed(counted["oom_kill"])
-        .equals(kills, "the case's own count of processes in the group");
+        .equals(kills, "cgroup-v2.rst, memory.events, oom_kill: \"The number of processes belonging to this cgroup killed by any kind of OOM killer\", here the case's own count; mm/oom_kill.c, oom_kill_process, kills the chosen one first and then, with the rest of its group, a second time");
     if let Some(count) = counted.get("oom_group_kill") {
         lab.accounting("times that a whole group was killed")
             .covers([R103])

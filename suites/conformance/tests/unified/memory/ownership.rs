@@ -11,6 +11,7 @@ const PAGES: u64 = 1024;
 /// A process that moves leaves its memory charged where it was touched; what it touches from then on is charged where it is.
 #[rstest]
 fn charges_stay_where_pages_were_touched(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     no_khugepaged()?;
     let (from, to) = (lab.group("from")?, lab.group("to")?);
     let mut process = Stepper::start(&from, |turns| {
@@ -111,6 +112,7 @@ fn charges_stay_where_pages_were_touched(lab: Lab) -> Outcome {
 /// A page that two groups use is charged to the one that touched it first.
 #[rstest]
 fn shared_page_is_charged_to_the_first(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     let (first, second) = (lab.group("first")?, lab.group("second")?);
     let reader = |group: &Group| {
         Stepper::start(group, |turns| {
@@ -144,6 +146,7 @@ fn shared_page_is_charged_to_the_first(lab: Lab) -> Outcome {
 /// The memory of a removed group stays charged to its parent until it is reclaimed; then the group is gone for good.
 #[rstest]
 fn bug_19_removed_groups_leave_their_charges_and_go(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     const GROUPS: u64 = 40;
     const EACH: u64 = 64;
     let parent = lab.group("parent")?;

@@ -148,7 +148,7 @@ fn peak_is_the_most_and_is_reset_per_descriptor(
         .between(
             now + 4 * MIB - BATCH,
             now + 4 * MIB + slack,
-            "each descriptor has a peak of its own",
+            "cgroup-v2.rst, memory.peak: the most \"since either the creation of the cgroup or the most recent reset for that FD\", and this one was not reset again; mm/memcontrol.c, peak_write, lowers the one local_watermark that all descriptors share and carries over what is used now, not what they had seen",
         );
     lab.accounting("the peak through the other then")
         .covers(covered)

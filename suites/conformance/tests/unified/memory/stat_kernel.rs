@@ -45,6 +45,7 @@ impl Around {
 /// Each thread's kernel stack is counted as kernel_stack and as kernel, and given back.
 #[rstest]
 fn kernel_stack_follows_threads(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     const THREADS: u64 = 20;
     // arch/x86/include/asm/page_64_types.h: four pages.
     const STACK: u64 = 4 * PAGE;
@@ -97,6 +98,7 @@ fn kernel_stack_follows_threads(lab: Lab) -> Outcome {
 /// Page tables are counted as pagetables, one page for every 512 that are mapped.
 #[rstest]
 fn pagetables_follow_mapped_pages(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     const TABLES: u64 = 256;
     let it = around(&lab, |turns| {
         let Ok(memory) = Memory::anonymous(TABLES * HUGE) else { return };
@@ -137,6 +139,7 @@ fn pagetables_follow_mapped_pages(lab: Lab) -> Outcome {
 /// Objects are counted as slab, reclaimable or not, by their size.
 #[rstest]
 fn slab_follows_kernel_objects(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     const OBJECTS: u64 = 1000;
     let it = around(&lab, |turns| {
         let mut held = Vec::new();
@@ -188,6 +191,7 @@ fn slab_follows_kernel_objects(lab: Lab) -> Outcome {
 /// Memory on each CPU is counted as percpu: of a group's own making, so much for each child.
 #[rstest]
 fn percpu_follows_children(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     const CHILDREN: u64 = 10;
     let group = lab.group("group")?;
     group.enable("memory")?;
@@ -265,6 +269,7 @@ fn vmalloc_follows_a_table_too_large_for_one_place(lab: Lab) -> Outcome {
 /// Data that waits in sockets is counted as sock, as much as the sockets have taken.
 #[rstest]
 fn sock_follows_data_that_waits_in_sockets(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     let group = lab.group("group")?;
     let process = Stepper::start(&group, |turns| {
         let Ok(mut connection) = Connection::new() else { return };

@@ -247,6 +247,7 @@ fn lazily_freed_pages_are_counted(lab: Lab) -> Outcome {
 /// Huge pages are counted where they are: anonymous ones as anon_thp, and how they came about.
 #[rstest]
 fn huge_pages_are_counted(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     const COUNT: u64 = 4;
     if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
         return Err(lab.skip("this kernel has no huge pages (CONFIG_TRANSPARENT_HUGEPAGE)"));
@@ -371,6 +372,7 @@ fn huge_pages_are_counted(lab: Lab) -> Outcome {
 /// Known bug 29: memory.stat is late by what 64 pages a CPU are at most, and by two seconds at most.
 #[rstest]
 fn bug_29_stat_is_late_by_little_and_not_for_long(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     const PAGES: u64 = 1000;
     no_khugepaged()?;
     let group = lab.group("group")?;
@@ -414,6 +416,7 @@ fn bug_29_stat_is_late_by_little_and_not_for_long(lab: Lab) -> Outcome {
 /// `memory.numa_stat` is `memory.stat` by node: for every key that both have, the nodes add up.
 #[rstest]
 fn numa_stat_adds_up_to_stat(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     lab.needs_file("memory.numa_stat", "since 5.10, with CONFIG_NUMA")?;
     let group = lab.group("group")?;
     let process = Stepper::start(&group, |turns| {

@@ -29,6 +29,7 @@ fn grew(
 /// Anonymous memory is counted as anon, to the page, in use and given back.
 #[rstest]
 fn anon_follows_what_a_process_touches(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     no_khugepaged()?;
     let group = lab.group("group")?;
     let process = Stepper::start(&group, |turns| {
@@ -159,6 +160,7 @@ fn anon_follows_what_a_process_touches(lab: Lab) -> Outcome {
 /// Shared memory is counted as shmem and as file, to the page, and as mapped where it is mapped.
 #[rstest]
 fn shmem_follows_what_a_process_touches(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     let group = lab.group("group")?;
     let process = Stepper::start(&group, |turns| {
         let Ok(memory) = Memory::shmem(PAGES * PAGE) else { return };
@@ -249,6 +251,7 @@ fn shmem_follows_what_a_process_touches(lab: Lab) -> Outcome {
 /// Page cache is counted as file, to the page; what is mapped, dirty or being written back of it, as that.
 #[rstest]
 fn file_follows_what_a_process_reads_and_writes(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     let group = lab.group("group")?;
     let process = Stepper::start(&group, |turns| {
         let Ok(file) = device() else { return };
@@ -383,6 +386,7 @@ fn file_follows_what_a_process_reads_and_writes(lab: Lab) -> Outcome {
 /// Pages that are on their way to the device are counted as file_writeback.
 #[rstest]
 fn file_writeback_counts_what_is_on_its_way(lab: Lab) -> Outcome {
+    needs_exact_stat(&lab)?;
     let group = lab.group("group")?;
     let process = Stepper::start(&group, |turns| {
         let Ok(file) = device() else { return };

@@ -74,7 +74,7 @@ impl Stat {
         flat_keyed(&text).map(Self).map_err(|it| Stop::Broken(it.to_string()))
     }
 
-    /// Once nothing is left uncounted.
+    /// Once nothing is left uncounted; see [`needs_exact_stat`].
     pub fn settled(group: &Group) -> Result<Self, Stop> {
         settle();
         Self::now(group)
@@ -116,6 +116,20 @@ pub fn kernel_version() -> Result<(u32, u32), Stop> {
     let mut numbers = text.split(['.', '-', '+']).map_while(|it| it.trim().parse().ok());
     let found = numbers.next().zip(numbers.next());
     found.ok_or_else(|| Stop::Broken(format!("{text:?} is no kernel version")))
+}
+
+/// Skips a case that counts to the page where memory.stat does not.
+pub fn needs_exact_stat(lab: &Lab) -> Outcome {
+    if kernel_version()? < (5, 13) {
+        return Err(lab.skip("this kernel's memory.stat leaves up to 32 pages of each key uncounted on each CPU for good (before 2d146aa3aa84, 5.13)"));
+    }
+    Ok(())
+}
+
+/// Into how many sleeps above memory.high [`BATCH`] is divided: one for each
+/// batch of charges, which were 32 pages before 6.1 (1813e51eece0).
+pub fn sleeps_a_batch() -> Result<u64, Stop> {
+    Ok(if kernel_version()? < (6, 1) { 2 } else { 1 })
 }
 
 /// Whether the lists of pages are the multi-generational ones.

@@ -61,32 +61,31 @@ fn counter_is_of_the_group_and_all_below(lab: Lab) -> Outcome {
 fn counter_follows_a_process_in_and_out(lab: Lab) -> Outcome {
     let (outside, inside) = (lab.group("outside")?, lab.group("inside")?);
     let counter = Counter::new(&lab, &inside, Event::PageFaults)?;
-    let toucher = Toucher::start(&inside)?;
-    for (nth, (place, group, expected)) in [
-        ("inside", &inside, PAGES),
-        ("outside", &outside, 0),
-        ("inside", &inside, PAGES),
-        ("outside", &outside, 0),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        if nth > 0 {
-            group.admit(toucher.process.pid())?;
+    // One that is born inside and one that is born outside: each move counts.
+    for places in [
+        [("inside", &inside, PAGES), ("outside", &outside, 0), ("inside", &inside, PAGES)],
+        [("outside", &outside, 0), ("inside", &inside, PAGES), ("outside", &outside, 0)],
+    ] {
+        let toucher = Toucher::start(places[0].1)?;
+        for (nth, (place, group, expected)) in places.into_iter().enumerate() {
+            if nth > 0 {
+                group.admit(toucher.process.pid())?;
+            }
+            let before = counter.get()?;
+            toucher.touch()?;
+            lab.accounting(&format!("page faults of a process {place}"))
+                .covers([R153])
+                .file("cgroup.procs")
+                .unit(Unit::Pages)
+                .observed(counter.get()? - before)
+                .equals(
+                    expected,
+                    "one fault for each new page that it touches, in the group that it is in",
+                );
         }
-        let before = counter.get()?;
-        toucher.touch()?;
-        lab.accounting(&format!("page faults of a process {place}"))
-            .covers([R153])
-            .file("cgroup.procs")
-            .unit(Unit::Pages)
-            .observed(counter.get()? - before)
-            .equals(
-                expected,
-                "one fault for each new page that it touches, in the group that it is in",
-            );
+        toucher.end()?;
     }
-    toucher.end()
+    Ok(())
 }
 
 /// A counter of a group that is removed keeps what it counted.

@@ -18,6 +18,7 @@ const SLACK: u64 = 200;
 #[rstest]
 fn cpu_full_is_time_in_which_nobody_of_the_group_runs(lab: Lab) -> Outcome {
     const RACE: Duration = Duration::from_millis(60);
+    needs_full_for_cpu(&lab)?;
     let parent = lab.group("parent")?;
     let (one, two) = (parent.make("one")?, parent.make("two")?);
     let idle = lab.group("idle")?;
@@ -75,6 +76,7 @@ fn cpu_full_is_time_in_which_nobody_of_the_group_runs(lab: Lab) -> Outcome {
         .covers([R081])
         .file("cpu.pressure")
         .unit(Unit::Microseconds)
+        .beyond_lies("it is a difference near 0, which a lie about both readings leaves so")
         .observed(of(&parent, FULL)? - before[2][1])
         .at_most(micros(RACE) / 20, "one of the two runs, but for other tasks of the CPU");
     for line in [SOME, FULL] {
@@ -91,6 +93,7 @@ fn cpu_full_is_time_in_which_nobody_of_the_group_runs(lab: Lab) -> Outcome {
 /// The root's own `cpu.pressure` has a full line, and it is always 0.
 #[rstest]
 fn cpu_full_of_the_machine_is_zero(lab: Lab) -> Outcome {
+    needs_full_for_cpu(&lab)?;
     let whole = lab.whole_hierarchy()?;
     let group = lab.group("group")?;
     let start = now() + Duration::from_millis(10);
@@ -114,6 +117,7 @@ fn cpu_full_of_the_machine_is_zero(lab: Lab) -> Outcome {
         lab.accounting("the full line of the whole machine")
             .covers([R081])
             .file(file)
+            .beyond_lies(if file.starts_with('/') { "it is no file of a group" } else { "" })
             .observed(full.unwrap_or_default())
             .equals("full avg10=0.00 avg60=0.00 avg300=0.00 total=0", "psi.rst: \"CPU full is undefined at the system level, but has been reported since 5.13, so it is set to zero for backward compatibility\"");
     }
@@ -125,6 +129,9 @@ fn cpu_full_of_the_machine_is_zero(lab: Lab) -> Outcome {
 fn io_stall_is_the_time_of_the_reads(lab: Lab) -> Outcome {
     const READS: u32 = 10;
     let disk = Disk::open(&lab)?;
+    // Nobody begins on another CPU: totals are weighted by the time that each CPU
+    // was busy for the group.
+    bind(1);
     let parent = lab.group("parent")?;
     let (alone, busy, neighbour) =
         (parent.make("alone")?, parent.make("busy")?, lab.group("neighbour")?);
@@ -186,7 +193,10 @@ fn io_stall_is_the_time_of_the_reads(lab: Lab) -> Outcome {
         .file("io.pressure")
         .unit(Unit::Microseconds)
         .observed(total(&busy, "io.pressure", FULL)?)
-        .at_most(1000, "psi.rst: full is time in which all tasks stand still, and one ran all the time; 1 ms for its start");
+        .equals(
+            0,
+            "psi.rst: full is time in which all tasks stand still, and one ran all the time",
+        );
     spinner.finish()?;
     let children = total(&alone, "io.pressure", SOME)? + some;
     lab.accounting("some of the parent of both")
@@ -226,11 +236,11 @@ fn memory_stall_of_the_only_process_is_full(lab: Lab) -> Outcome {
         // SAFETY: a new mapping at an address that the kernel chooses.
         let place = unsafe { libc::mmap(null_mut(), PAGES * 4096, access, flags, -1, 0) };
         if place == libc::MAP_FAILED {
-            return (0, 0, 0);
+            return (0, 0);
         }
         // SAFETY: it is the mapping just made.
         unsafe { libc::madvise(place, PAGES * 4096, libc::MADV_NOHUGEPAGE) };
-        let (began, mut held_up, mut times) = (now(), Duration::ZERO, 0);
+        let (began, mut held_up) = (now(), Duration::ZERO);
         for page in 0..PAGES {
             let before = now();
             // SAFETY: within the mapping.
@@ -239,12 +249,11 @@ fn memory_stall_of_the_only_process_is_full(lab: Lab) -> Outcome {
             let took = now() - before;
             if took > Duration::from_micros(500) {
                 held_up += took;
-                times += 1;
             }
         }
-        (micros(held_up), times, micros(now() - began))
+        (micros(held_up), micros(now() - began))
     };
-    let (held_up, times, took): (u64, u64, u64) = bounded.spawn(touch)?.finish()?;
+    let (held_up, took) = bounded.spawn(touch)?.finish()?;
     lab.value("time to touch 1.75 MB with memory.high at 1 MB", Unit::Microseconds, took, Neither);
     let lines = read(&bounded, "memory.pressure")?;
     let of = |line: &str| lines.get(line).map_or(0, |it| it.total);
@@ -265,14 +274,22 @@ fn memory_stall_of_the_only_process_is_full(lab: Lab) -> Outcome {
         .file("memory.pressure")
         .unit(Unit::Microseconds)
         .observed(of(FULL))
-        .between(of(SOME) * 99 / 100, of(SOME), "with one process, all stand still when one does; full near 0 was the bug that c6508124193d mended");
+        .between(held_up * 98 / 100, took, "with one process, all stand still when one does; full near 0 was the bug that c6508124193d mended");
     lab.accounting("full of the parent")
         .covers([R113])
         .file("memory.pressure")
         .unit(Unit::Microseconds)
         .observed(total(&parent, "memory.pressure", FULL)?)
-        .between(of(FULL).saturating_sub(2 + times), of(FULL) + 2 + times, "the parent has no other process; kernel/sched/psi.c reads the clock for each group anew until 6.16, at most a microsecond apart for each time that the process was held up");
+        .between(held_up * 98 / 100, took, "the parent has no other process");
     Ok(())
+}
+
+/// Skips the case where the kernel does not tell of CPU full.
+fn needs_full_for_cpu(lab: &Lab) -> Outcome {
+    if std::fs::read_to_string("/proc/pressure/cpu").is_ok_and(|it| it.contains("full")) {
+        return Ok(());
+    }
+    Err(lab.skip("this kernel has no full line in cpu.pressure (since 5.13)"))
 }
 
 /// Microseconds that the calling process was runnable and did not run.

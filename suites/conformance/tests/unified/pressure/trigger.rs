@@ -34,6 +34,7 @@ fn trigger_fires_once_the_threshold_is_reached(
     lab.notification("whether it fires without a stall")
         .covers([R126])
         .file(IO)
+        .beyond_lies("no lie tells of a change that there was not")
         .happened(trigger.fires(window * 2)?)
         .equals("no", "nobody waits for anything");
     let before = total(&group, IO, line)?;
@@ -91,6 +92,7 @@ fn trigger_fires_once_the_threshold_is_reached(
     lab.notification("whether a neighbour's trigger fires")
         .covers([R126])
         .file(IO)
+        .beyond_lies("no lie tells of a change that there was not")
         .happened(fired_elsewhere)
         .equals("no", "nobody waits in the neighbour");
     Ok(())
@@ -98,8 +100,8 @@ fn trigger_fires_once_the_threshold_is_reached(
 
 /// A stall below the threshold never fires.
 #[rstest]
-#[case::below("some 700000 1000000", "no")]
 #[case::above("some 300000 1000000", "yes")]
+#[case::below("some 700000 1000000", "no")]
 fn stall_below_the_threshold_never_fires(
     lab: Lab,
     #[case] words: &str,
@@ -124,10 +126,15 @@ fn trigger_takes_a_threshold_and_a_window(lab: Lab) -> Outcome {
     let group = lab.group("group")?;
     // 500 ms was the shortest window until 6.2; psi.rst still says so.
     let short_windows = release()? >= (6, 3);
+    // Since 5.13 there is a full for the CPU too.
+    let cpu_has_full = release()? >= (5, 13);
     for file in ["cpu.pressure", "memory.pressure", IO] {
         for (words, answer) in [
             ("some 150000 1000000", "ok"),
-            ("full 150000 1000000", "ok"),
+            (
+                "full 150000 1000000",
+                if file != "cpu.pressure" || cpu_has_full { "ok" } else { "EINVAL" },
+            ),
             ("some 1 500000", "ok"),
             ("some 10000000 10000000", "ok"),
             ("some 0 1000000", "EINVAL"),
