@@ -29,6 +29,11 @@ fn layer() -> &'static Layer {
     })
 }
 
+/// Whether this case runs under a lie.
+pub(crate) fn are_told() -> bool {
+    matches!(layer(), Layer::Lie(_))
+}
+
 /// The lie to tell about this request; notes the request where one is traced.
 pub(crate) fn about(request: Asked, file: &str) -> Option<Told> {
     match layer() {

@@ -76,7 +76,7 @@ impl Watch {
             };
             let mut watched = [PollFd::new(fd, events)];
             let ready = poll(&mut watched, timeout);
-            let at = now();
+            let mut at = now();
             match ready {
                 Ok(0) => return Ok(None),
                 Ok(_) => {}
@@ -93,6 +93,10 @@ impl Watch {
                 // What was told is forgotten, or the poll would tell it again.
                 read_anew(&mut self.file)?;
                 continue;
+            }
+            if lies::are_told() {
+                // A late notification wakes late.
+                at = now();
             }
             return Ok(Some(Wake { at, text: read_anew(&mut self.file)? }));
         }

@@ -32,7 +32,7 @@ fn srat(cpus: u32, memory_bytes: u64, nodes: u32) -> Vec<u8> {
     body.extend(1_u32.to_le_bytes());
     body.extend([0; 8]);
     // Whole megabytes: the kernel's memory blocks need no finer border.
-    let share = (memory_bytes >> 20) / u64::from(nodes) << 20;
+    let share = ((memory_bytes >> 20) / u64::from(nodes)) << 20;
     for node in 0..nodes {
         let base = share * u64::from(node);
         let length = if node + 1 == nodes { memory_bytes - base } else { share };

@@ -174,8 +174,8 @@ fn all_threads_stall_once_their_limit_is_burnt(lab: Lab, #[case] threads: u32) -
             .observed(thread.longest_stall_ns)
             .between(
                 stall - late,
-                stall + 2 * late + skipped * (100 * MILLISECOND - late),
-                "as the mean, and what one took too much in a period is taken back in the next, by a whole period's stall where the late ticks of all CPUs are more than the limit",
+                (stall + (many + 1) * late).min(200 * MILLISECOND),
+                "as the mean, and what any of them took too much in a period is taken back in the next, at most by a whole period",
             );
         lab.enforcement(&format!("stalls of thread {} of {threads}", nth + 1))
             .covers([S25])
@@ -200,9 +200,9 @@ fn all_threads_stall_once_their_limit_is_burnt(lab: Lab, #[case] threads: u32) -
         .unit(Unit::Microseconds)
         .observed(counted.throttled_us)
         .between(
-            stalled_us * (20 - many) / 20,
+            stalled_us * (20 - 2 * many) / 20,
             stalled_us * 21 / 20,
-            "each CPU's time counts, and each has one thread: the sum of what they saw, less a twentieth for each CPU that is awaited before a thread sees that its stall is over",
+            "each CPU's time counts, and each has one thread: the sum of what they saw, less a tenth for each CPU that is awaited before a thread sees that its stall is over",
         );
     lab.value(
         "the longest stall over the period",
@@ -244,9 +244,9 @@ fn many_threads_below_their_limit_are_not_throttled(lab: Lab) -> Outcome {
         .unit(Unit::Nanoseconds)
         .observed(burnt(&truth))
         .between(
-            burnt(&free) * 97 / 100,
-            burnt(&free) * 103 / 100,
-            "what the same threads burnt without a limit",
+            burnt(&free) * 95 / 100,
+            burnt(&free) * 105 / 100,
+            "what the same threads burnt without a limit; the way in and out of sleep, a quarter of it, depends on who else is awake",
         );
     lab.enforcement("time for which they were throttled")
         .covers([R072, R076])

@@ -22,7 +22,7 @@ fn slow(lab: &Lab, scheduler: &str) -> Result<Disk, Stop> {
     let bfq = scheduler == "bfq";
     // A queue has twice as many tags as the hardware: with one, tags would be
     // what is shared out. Setting nr_requests instead leaves writes one tag on
-    // kernels before 7d337eef4aff (6.18), which reckon with the number before.
+    // kernels before 7d337eef4aff, which reckon with the number before.
     let depth = if bfq { 32 } else { 1 };
     let disk = lab.null_disk(NullDisk {
         completion: Duration::from_millis(4),

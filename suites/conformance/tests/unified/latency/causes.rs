@@ -15,9 +15,12 @@ use cgauge_lab::turns::Turns;
 
 /// Longer than the kernel holds any notification back.
 pub const QUIET: Duration = Duration::from_millis(50);
-/// Pages that a step of [`Cached`] reads: a batch of charges, so that each step
-/// charges once, whatever the CPU has kept (mm/memcontrol.c, MEMCG_CHARGE_BATCH).
+/// Pages that a step of [`AboveHigh`] touches: a batch of charges, so that each
+/// step charges once, whatever the CPU has kept (mm/memcontrol.c, MEMCG_CHARGE_BATCH).
 const STEP: u64 = 64;
+/// Pages that a step of [`Cached`] reads: a batch more, for what the reclaim of
+/// the step before has made room for.
+const READ: u64 = 128;
 /// The limit of memory that is filled with the pages of a file.
 const CACHE: u64 = MIB;
 /// Pages of a process before it comes to its `memory.high`.
@@ -241,7 +244,7 @@ impl Cached {
             // It is full before the first cause.
             turns.step(|| read(&file, &mut at, 2 * CACHE / PAGE));
             loop {
-                turns.step(|| read(&file, &mut at, STEP));
+                turns.step(|| read(&file, &mut at, READ));
             }
         })?;
         turns.next()?;

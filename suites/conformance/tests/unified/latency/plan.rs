@@ -51,6 +51,8 @@ impl Plan<'_> {
     /// watchers were told.
     pub fn run(&self, lab: &Lab, mut cause: impl Cause) -> Outcome {
         let place = cause.place();
+        // What the making of the cause had held back is told before anybody watches.
+        pause(QUIET);
         let watchers =
             Watchers::of_file(lab, self.watchers, cause.watched(), place, self.mechanism)?;
         pause(QUIET);
@@ -122,7 +124,7 @@ impl Plan<'_> {
         let reason = if self.held_back > 0 {
             "CGROUP_FILE_NOTIFY_MIN_INTV, DIV_ROUND_UP(HZ, 100) ticks, the one that has begun and one of the timer, holds it back for the max just before, and again where the tries to reclaim before the kill are longer than that"
         } else {
-            "cgroup_file_notify() tells at once after a quiet time; a tick is the most that the CPU stays with who caused it, and one more is for what a read of 64 pages takes, four for 16 tries to reclaim in vain"
+            "cgroup_file_notify() tells at once after a quiet time; a tick is the most that the CPU stays with who caused it, and one more is for what a read of 128 pages takes, four for 16 tries to reclaim in vain"
         };
         let longest = if all.len() == wanted { all.iter().max().copied() } else { None };
         lab.notification(&format!("longest time from cause to wake-up: {name}"))
