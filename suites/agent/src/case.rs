@@ -167,8 +167,8 @@ fn groups_of(places: &[Place]) -> String {
 
 /// Moves this process to its home in each legacy hierarchy: no clone puts it there.
 fn enter(places: &[Place]) -> Result<(), Errno> {
-    let legacy = places.iter().filter(|it| *it.kind() != Kind::Unified);
-    legacy.map(|it| it.home().write("cgroup.procs", "0").map_err(|it| it.errno)).collect()
+    let mut legacy = places.iter().filter(|it| *it.kind() != Kind::Unified);
+    legacy.try_for_each(|it| it.home().write("cgroup.procs", "0").map_err(|it| it.errno))
 }
 
 fn become_the_case(

@@ -24,10 +24,13 @@ const RESAMPLES: usize = 1000;
 const WARM_UP: Duration = Duration::from_millis(20);
 const MEASURED: Duration = Duration::from_millis(100);
 
+/// Prepares the kernel and hands the operation to the timer.
+type Body = dyn Fn(&Lab, &mut Timer<'_>) -> Outcome;
+
 /// One operation of the kernel's, under one set of parameters.
 pub struct Benchmark {
     name: String,
-    run: Box<dyn Fn(&Lab, &mut Timer<'_>) -> Outcome>,
+    run: Box<Body>,
 }
 
 impl Benchmark {

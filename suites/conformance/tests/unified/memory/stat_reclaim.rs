@@ -205,7 +205,7 @@ fn lazily_freed_pages_are_counted(lab: Lab) -> Outcome {
         turns.step(|| memory.touch());
         // Another mapping's end empties the lots of pages that wait for their lists.
         turns.step(|| {
-            drop(Memory::anonymous(64 * PAGE).map(|it| it.touch()));
+            let _ = Memory::anonymous(64 * PAGE).map(|it| it.touch());
             memory.advise(libc::MADV_FREE).map_or(1, |()| 0)
         });
         turns.step(|| memory.write(0..128, 1));
