@@ -86,7 +86,7 @@ pub enum When {
     /// Whenever no suite is named.
     #[default]
     Always,
-    /// Only when it is named: it tests the harness, not the kernel.
+    /// Only when it is named: it tests the harness, or its bounds are not settled.
     Named,
 }
 
@@ -349,18 +349,18 @@ mod tests {
     fn every_suite_of_this_workspace_reads() {
         let suites = read(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).unwrap();
         for suite in suites {
-            // Some name theirs in a table, which only a run can read.
-            let naming = suite.functions.values().filter(|it| !it.requirements.is_empty()).count();
             let tests_the_kernel =
                 suite.needs.when == When::Always && suite.kind == Kind::Conformance;
+            let without_promise: Vec<_> =
+                suite.functions.iter().filter(|(_, it)| it.promise.is_empty()).collect();
+            assert!(without_promise.is_empty(), "{}: {without_promise:?}", suite.name);
+            let naming = suite.functions.values().filter(|it| !it.requirements.is_empty()).count();
+            // Some name theirs in a table, which only a run can read.
             assert!(
-                !tests_the_kernel || naming * 2 > suite.functions.len(),
-                "{}: most cases name no requirement",
+                !tests_the_kernel || naming * 10 > suite.functions.len() * 9,
+                "{}: more than one case in ten names no requirement",
                 suite.name
             );
-            for (name, function) in &suite.functions {
-                assert!(!function.promise.is_empty(), "{}: {name} states no promise", suite.name);
-            }
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod kernel_memory;
 pub mod lies;
 pub mod load;
+pub mod machine;
 pub mod memory;
 mod options;
 pub mod parse;

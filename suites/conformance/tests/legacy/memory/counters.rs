@@ -1,6 +1,7 @@
 //! `failcnt`, `usage_in_bytes`, `stat` and its sums, against the pages that
 //! processes have touched.
 
+use cgauge_lab::machine::release;
 use cgauge_lab::prelude::*;
 
 use crate::support::*;
@@ -314,7 +315,7 @@ fn hierarchy_is_for_good(lab: Lab) -> Outcome {
     const FILE: &str = "memory.use_hierarchy";
     let root = lab.legacy("memory")?;
     let group = root.make("group")?;
-    let choice = kernel_version()? < (5, 11);
+    let choice = release()? < (5, 11);
     lab.interface("the value in a new group")
         .covers([R165])
         .file(FILE)

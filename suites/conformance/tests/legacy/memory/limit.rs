@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use cgauge_lab::machine::release;
 use cgauge_lab::prelude::*;
 
 use crate::support::*;
@@ -298,7 +299,7 @@ fn soft_limit_reads_back(lab: Lab) -> Outcome {
     let group = lab.legacy("memory")?.make("group")?;
     let realtime = std::path::Path::new("/sys/kernel/realtime").exists();
     // a3417097fb10 made it inert, for the release after 7.3.
-    let inert = kernel_version()? >= (7, 4);
+    let inert = release()? >= (7, 4);
     lab.interface("the soft limit of a new group")
         .covers([R166])
         .file(SOFT)

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use cgauge_lab::kernel::Dir;
+use cgauge_lab::machine::release;
 use cgauge_lab::parse::flat_keyed;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::pause;
@@ -103,21 +104,13 @@ pub fn settle() {
 /// Pages that a CPU is charged with at once and keeps for the next time
 /// (MEMCG_CHARGE_BATCH, 32 before 6.0); the suite has one CPU.
 pub fn batch() -> Result<u64, Stop> {
-    Ok(if kernel_version()? < (6, 0) { 32 } else { 64 })
+    Ok(if release()? < (6, 0) { 32 } else { 64 })
 }
 
 /// Pages that a number of memory.stat may be behind: before 5.13 each CPU
 /// collected a batch of changes.
 pub fn behind() -> Result<u64, Stop> {
-    if kernel_version()? < (5, 13) { batch() } else { Ok(0) }
-}
-
-/// The kernel's version, the first two numbers of it.
-pub fn kernel_version() -> Result<(u32, u32), Stop> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let mut numbers = text.split(['.', '-', '+']).map_while(|it| it.trim().parse().ok());
-    let found = numbers.next().zip(numbers.next());
-    found.ok_or_else(|| Stop::Broken(format!("{text:?} is no kernel version")))
+    if release()? < (5, 13) { batch() } else { Ok(0) }
 }
 
 /// The root of the whole hierarchy.

@@ -1,9 +1,9 @@
 //! `populated` in `cgroup.events`: what it says, who is told, and how soon
 //! (cgroup-v2.rst, "[Un]populated Notification").
 
+use cgauge_lab::machine::tick;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{nanoseconds, now, pause, wait_until};
-use nix::time::{ClockId, clock_getres};
 
 /// How long a change may take before it counts as missing.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -294,13 +294,6 @@ fn notifications(watch: &mut Watch) -> Result<String, Stop> {
         told.push(wake.text.lines().next().unwrap_or_default().to_owned());
     }
     Ok(told.join(", "))
-}
-
-/// The length of the kernel's tick, 1/HZ.
-fn tick() -> Result<Duration, Stop> {
-    // The coarse clocks move with the tick.
-    let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE);
-    resolution.map(Duration::from).map_err(Stop::broken("ask for the length of a tick"))
 }
 
 /// The kernel's `DIV_ROUND_UP(HZ, 100)`.

@@ -14,10 +14,10 @@ mod throttling;
 mod weight;
 
 use cgauge_lab::Group;
+use cgauge_lab::machine;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{nanoseconds, now};
 use cgauge_workloads::{Burn, Millis, Work, truth};
-use nix::time::{ClockId, clock_getres};
 
 /// Longer than any load here burns.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,11 +67,9 @@ fn burnt(load: &truth::Burn) -> u64 {
     load.threads.iter().map(|it| it.cpu_ns).sum()
 }
 
-/// The kernel's tick: the coarse clock moves with it.
+/// The kernel's tick in nanoseconds.
 fn tick() -> Result<u64, Stop> {
-    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
-        .map_err(Stop::broken("ask for the coarse clock's resolution"))?;
-    Ok(nanoseconds(Duration::from(tick)))
+    machine::tick().map(nanoseconds)
 }
 
 /// One number over another.

@@ -112,14 +112,6 @@ pub fn bind_to(node: usize) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
-/// The machine's memory nodes.
-pub fn nodes() -> usize {
-    let named = |node: &usize| {
-        std::path::Path::new(&format!("/sys/devices/system/node/node{node}")).exists()
-    };
-    (0..64).take_while(named).count().max(1)
-}
-
 fn map(bytes: u64, flags: i32, file: Option<&OwnedFd>) -> Result<*mut u8, Errno> {
     let length = usize::try_from(bytes).map_err(|_| Errno::ENOMEM)?;
     let access = libc::PROT_READ | libc::PROT_WRITE;

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use cgauge_lab::Group;
+use cgauge_lab::machine::{nodes, release};
 use cgauge_lab::prelude::*;
 use nix::unistd::Pid;
 
 use crate::limit::hold;
-use crate::pages::{PAGE, Shared, Source, bind_to, file, nodes, pool, reserve, stretch, touch};
+use crate::pages::{PAGE, Shared, Source, bind_to, file, pool, reserve, stretch, touch};
 use crate::{CURRENT, NUMA, RESERVED};
 
 /// Usage is what was touched, reservation what was mapped; the parent has both of all its children.
@@ -216,7 +217,7 @@ fn files_are_there_for_each_size(lab: Lab) -> Outcome {
         for suffix in suffixes {
             let file = format!("hugetlb.{size}.{suffix}");
             // Since 5.16.
-            if suffix == "numa_stat" && kernel_version()? < (5, 16) {
+            if suffix == "numa_stat" && release()? < (5, 16) {
                 continue;
             }
             lab.interface("whether a group below the root has the file")
@@ -247,12 +248,4 @@ fn numa_stat(group: &Group) -> Result<BTreeMap<String, u64>, Stop> {
     };
     let pairs: Option<_> = text.split(' ').map(pair).collect();
     pairs.ok_or_else(|| Stop::Broken(format!("{NUMA}: {text:?}")))
-}
-
-/// The first two numbers of the kernel's version.
-fn kernel_version() -> Result<(u32, u32), Stop> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let mut numbers = text.split(['.', '-', '+']).map_while(|it| it.trim().parse().ok());
-    let found = numbers.next().zip(numbers.next());
-    found.ok_or_else(|| Stop::Broken(format!("{text:?} is no kernel version")))
 }

@@ -1,11 +1,12 @@
 //! Which files there are, in groups, in the root, in threaded groups, and which
 //! of them are for delegatees.
 
+use cgauge_lab::machine::release;
 use cgauge_lab::prelude::*;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 
-use crate::row::{Row, Subject, Version, is_met, release};
+use crate::row::{Row, Subject, Version, is_met};
 
 /// Why a file that is not there can be shown by no lie.
 const NO_LIE_ADDS: &str = "a lie takes files from a listing and adds none";
@@ -32,7 +33,7 @@ fn group_has_the_files_of_its_controllers(
     needs(&lab, subject)?;
     let group = lab.group("group")?;
     let siblings = files(lab.whole_hierarchy()?.root())?;
-    let requirements = subject.controller().map_or(vec![], |_| vec![R035]);
+    let requirements = subject.controller().map_or_else(Vec::new, |_| [R035].to_vec());
     let place = Place { lab: &lab, group: &group, name: "a group", requirements, siblings };
     for row in subject.rows() {
         place.shows(row, row.in_groups)?;
@@ -129,7 +130,7 @@ fn group_without_controllers_has_cpu_stat(lab: Lab) -> Outcome {
             "usage_usec user_usec system_usec",
             "cgroup-v2.rst, CPU Interface Files: \"it always reports the following three stats\"",
         );
-    let burst = if release() >= (6, 1) { " nr_bursts burst_usec" } else { "" };
+    let burst = if release()? >= (6, 1) { " nr_bursts burst_usec" } else { "" };
     lab.interface("keys with the controller")
         .covers([R063])
         .file("cpu.stat")
@@ -142,7 +143,7 @@ fn group_without_controllers_has_cpu_stat(lab: Lab) -> Outcome {
 #[rstest]
 fn delegate_names_the_files_for_delegatees(lab: Lab) -> Outcome {
     let text = std::fs::read_to_string("/sys/kernel/cgroup/delegate")?;
-    let release = release();
+    let release = release()?;
     let mut named: Vec<&str> = text.lines().collect();
     let rows = || Subject::ALL.into_iter().flat_map(Subject::rows);
     for row in rows() {
@@ -173,7 +174,7 @@ impl Place<'_> {
     /// Checks that a file is there with its permissions, or is not there.
     fn shows(&self, row: &Row, since: Option<Version>) -> Outcome {
         let shown = self.permissions(row.file)?;
-        let expected = format!("{:o}", row.mode_on(release()));
+        let expected = format!("{:o}", row.mode_on(release()?));
         if shown.is_some() && !row.documented {
             let metric = format!("not in cgroup-v2.rst: {} of {}", row.file, self.name);
             self.lab.value(&metric, Unit::Text, "there", Neither);
@@ -183,7 +184,7 @@ impl Place<'_> {
                 "absent".to_owned(),
                 "cgroup-v2.rst: the root, or every other group, is exempt from it".to_owned(),
             ),
-            Some(since) if release() < since => {
+            Some(since) if release()? < since => {
                 if let Some(mode) = shown {
                     // Taken over from a later release: more than is promised.
                     self.lab.value(

@@ -9,7 +9,7 @@ use std::path::Path;
 use cgauge_record::Requirement;
 
 /// A kernel's release, as 6.12.
-pub type Version = (u32, u32);
+pub type Version = cgauge_lab::machine::Release;
 
 /// What a file, or a key, needs of the kernel besides its controller, and how
 /// that can be seen without looking at the file.
@@ -294,13 +294,6 @@ impl Subject {
             Self::Dmem => crate::rows_of_others::DMEM,
         }
     }
-}
-
-/// The kernel's release; (0, 0) for one that names itself otherwise.
-pub fn release() -> Version {
-    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = text.split(['.', '-', '\n']).map_while(|it| it.parse().ok());
-    numbers.next().zip(numbers.next()).unwrap_or_default()
 }
 
 /// Whether the kernel has what is needed, seen elsewhere than in the file.

@@ -1,11 +1,12 @@
 //! Causes far apart, watchers, and the checks that every one was told of, soon.
 
+use cgauge_lab::machine::tick;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{nanoseconds, now, pause};
 use cgauge_record::Requirement;
 
 use crate::causes::{Cause, Caused, QUIET};
-use crate::watchers::{Report, Watchers, held_back, tick};
+use crate::watchers::{Report, Watchers, held_back};
 
 /// The shortest that a wake-up can take, in nanoseconds: what is less was told
 /// of before it was caused.

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 
 use cgauge_lab::disk::NullDisk;
 use cgauge_lab::kernel::Open;
+use cgauge_lab::machine::tick;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{nanoseconds, now, pause};
 use cgauge_lab::turns::Turns;
@@ -14,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::causes::direct;
 use crate::plan::SHORTEST;
-use crate::watchers::{END, Watchers, collect, tick};
+use crate::watchers::{END, Watchers, collect};
 
 const FILE: &str = "io.pressure";
 /// Stall within a window that a watcher is to be told of.

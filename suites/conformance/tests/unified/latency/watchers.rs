@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use cgauge_lab::machine::tick;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{cpu_time, nanoseconds};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
@@ -126,13 +127,6 @@ pub fn collect(mut next: impl FnMut() -> Result<Option<(Duration, Option<u64>)>,
 /// The number behind `key`.
 fn value(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|it| it.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
-}
-
-/// The length of the kernel's tick, 1/HZ.
-pub fn tick() -> Result<Duration, Stop> {
-    // The coarse clocks move with the tick.
-    let resolution = nix::time::clock_getres(ClockId::CLOCK_MONOTONIC_COARSE);
-    resolution.map(Duration::from).map_err(Stop::broken("ask for the length of a tick"))
 }
 
 /// How long the kernel's rate limit may hold a notification back: its

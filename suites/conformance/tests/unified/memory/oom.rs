@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 
+use cgauge_lab::machine::release;
 use cgauge_lab::prelude::*;
 use nix::libc;
 use nix::sys::signal::Signal;
@@ -103,7 +104,7 @@ fn bug_11_oom_group_decides_between_one_and_all(
             .unit(Unit::Events)
             .observed(*count)
             .equals(group_kills, "cgroup-v2.rst, memory.events, oom_group_kill: \"The number of times a group OOM has occurred\"");
-    } else if kernel_version()? >= (5, 17) {
+    } else if release()? >= (5, 17) {
         lab.interface("the key oom_group_kill")
             .covers([R103])
             .file("memory.events")

@@ -4,6 +4,7 @@
 use std::io::{Read, Seek, Write};
 
 use cgauge_lab::kernel::Open;
+use cgauge_lab::machine::release;
 use cgauge_lab::prelude::*;
 use nix::fcntl::OFlag;
 
@@ -75,7 +76,7 @@ fn peak_is_the_most_and_is_reset_per_descriptor(
         .at_most(base + slack, "the peak is above what is used now");
 
     let open = group.dir().open_file(file, OFlag::O_RDWR);
-    if kernel_version()? < (6, 12) {
+    if release()? < (6, 12) {
         let mode = std::fs::metadata(group.dir().path().join(file))?;
         lab.interface("whether the file takes a write, by its mode")
             .covers(covered)

@@ -1,6 +1,7 @@
 //! `memory.min` and `memory.low`: what reclaim leaves alone, what it takes last, and
 //! how a protection that is promised too often is divided.
 
+use cgauge_lab::machine::release;
 use cgauge_lab::prelude::*;
 
 use crate::support::*;
@@ -273,7 +274,7 @@ fn min_of_a_group_without_processes_is_ignored(lab: Lab) -> Outcome {
     let _open = device()?;
     drop(Press::fill(&press.shelter, 0)?);
     let before = file_pages(&press.shelter)?;
-    let ignored = kernel_version()? < (6, 19);
+    let ignored = release()? < (6, 19);
     let why = if ignored { IGNORED } else { PROTECTED };
     lab.hierarchy("processes in the group that is protected")
         .covers([R088])

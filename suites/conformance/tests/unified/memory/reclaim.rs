@@ -1,6 +1,7 @@
 //! `memory.reclaim`: as much as was asked for, of the kind that was asked for, and
 //! an answer that says whether it was.
 
+use cgauge_lab::machine::release;
 use cgauge_lab::prelude::*;
 
 use crate::support::*;
@@ -101,12 +102,12 @@ fn reclaim_takes_what_was_asked_or_says_eagain(lab: Lab) -> Outcome {
 #[rstest]
 fn swappiness_chooses_what_is_reclaimed(lab: Lab) -> Outcome {
     lab.needs_file("memory.reclaim", "since 5.19")?;
-    if kernel_version()? < (6, 9) {
+    if release()? < (6, 9) {
         return Err(lab.skip("this kernel's memory.reclaim takes no swappiness= (since 6.9)"));
     }
     let _swap = lab.swap(64 * MIB)?;
     let (group, _process) = used(&lab, 2048, 2048)?;
-    let alone = kernel_version()? >= (6, 16);
+    let alone = release()? >= (6, 16);
     for (swappiness, kind) in [("0", "file"), ("max", "anon")] {
         if swappiness == "max" && !alone {
             continue;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use cgauge_lab::machine::release;
 use cgauge_lab::parse::flat_keyed;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::pause;
@@ -110,17 +111,9 @@ pub fn events(group: &Group, file: &str) -> Result<BTreeMap<String, u64>, Stop> 
     flat_keyed(&group.get(file)?).map_err(|it| Stop::Broken(it.to_string()))
 }
 
-/// The kernel's version, the first two numbers of it.
-pub fn kernel_version() -> Result<(u32, u32), Stop> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let mut numbers = text.split(['.', '-', '+']).map_while(|it| it.trim().parse().ok());
-    let found = numbers.next().zip(numbers.next());
-    found.ok_or_else(|| Stop::Broken(format!("{text:?} is no kernel version")))
-}
-
 /// Skips a case that counts to the page where memory.stat does not.
 pub fn needs_exact_stat(lab: &Lab) -> Outcome {
-    if kernel_version()? < (5, 13) {
+    if release()? < (5, 13) {
         return Err(lab.skip("this kernel's memory.stat leaves up to 32 pages of each key uncounted on each CPU for good (before 2d146aa3aa84, 5.13)"));
     }
     Ok(())
@@ -129,7 +122,7 @@ pub fn needs_exact_stat(lab: &Lab) -> Outcome {
 /// Into how many sleeps above memory.high [`BATCH`] is divided: one for each
 /// batch of charges, which were 32 pages before 6.1 (1813e51eece0).
 pub fn sleeps_a_batch() -> Result<u64, Stop> {
-    Ok(if kernel_version()? < (6, 1) { 2 } else { 1 })
+    Ok(if release()? < (6, 1) { 2 } else { 1 })
 }
 
 /// Whether the lists of pages are the multi-generational ones.

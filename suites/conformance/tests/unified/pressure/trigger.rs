@@ -5,6 +5,7 @@ use std::io::Write;
 
 use cgauge_lab::Group;
 use cgauge_lab::kernel::{Open, errno_of};
+use cgauge_lab::machine::release;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::now;
 use nix::errno::Errno;
@@ -227,15 +228,5 @@ impl Trigger {
             return Err(Stop::Broken("a trigger is gone".to_owned()));
         }
         Ok(events.contains(PollFlags::POLLPRI).then_some(at))
-    }
-}
-
-/// The kernel's version: major and minor.
-fn release() -> Result<(u32, u32), Stop> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let mut numbers = text.split(|it: char| !it.is_ascii_digit()).map(str::parse);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
-        _ => Err(Stop::Broken(format!("the kernel's release is {text:?}"))),
     }
 }
