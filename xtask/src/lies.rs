@@ -64,20 +64,30 @@ impl Heard {
     }
 }
 
-/// What became of a case under the lies.
+/// What became of a function's cases under the lies.
+#[derive(Default)]
 struct Tried {
-    case: Case,
-    checks: usize,
+    suite: String,
+    function: String,
+    cases: usize,
+    /// The checks, by name, with why no lie turns each if that is said.
+    checks: BTreeMap<Name, String>,
+    /// Those that a lie turned, or the honest kernel.
+    turned: BTreeSet<Name>,
     lies: usize,
-    /// The checks that no lie turned.
-    left: Vec<Check>,
-    /// Why it could not be tried to its end.
+    /// Why a case could not be tried to its end.
     broken: Option<String>,
 }
 
 impl Tried {
-    fn is_proved(&self) -> bool {
-        self.broken.is_none() && self.left.iter().all(|it| !it.beyond_lies.is_empty())
+    /// The checks that no lie turned.
+    fn left(&self) -> impl Iterator<Item = (&Name, &str)> {
+        let left = self.checks.iter().filter(|(it, _)| !self.turned.contains(it));
+        left.map(|(name, why)| (name, why.as_str()))
+    }
+
+    fn unexplained(&self) -> usize {
+        self.left().filter(|(_, why)| why.is_empty()).count()
     }
 }
 
@@ -120,23 +130,23 @@ pub fn test(workspace: &Path, flags: &Test) -> Result<Exit> {
             score: Score::default(),
         };
         pool::share(functions, workers, &stop, |_, cases| {
-            let mut turned = BTreeSet::new();
-            for case in cases {
-                if let Some(it) = trial.of(case, &mut turned)? {
-                    println!("{}", line(&it));
-                    pool::locked(&tried).push(it);
-                }
+            let function = suite.function_name(&cases[0].name).cloned().unwrap_or_default();
+            let it = trial.of(function, cases)?;
+            if it.cases > 0 {
+                println!("{}", line(&it));
+                pool::locked(&tried).push(it);
             }
             Ok(())
         })?;
     }
     let tried = tried.into_inner().unwrap_or_default();
     print!("{}", summary(&tried));
-    let broken = tried.iter().any(|it| it.broken.is_some());
-    Ok(match tried.iter().all(Tried::is_proved) {
-        true => Exit::Fine,
-        false if broken => Exit::Broken,
-        false => Exit::Failure,
+    Ok(if tried.iter().any(|it| it.broken.is_some()) {
+        Exit::Broken
+    } else if tried.iter().any(|it| it.unexplained() > 0) {
+        Exit::Failure
+    } else {
+        Exit::Fine
     })
 }
 
@@ -150,40 +160,56 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// Tries the checks that are not among those `turned` already, with the same
-    /// function's other parameters. `None` for a case that cannot run on this kernel.
-    fn of(&self, case: &Case, turned: &mut BTreeSet<Name>) -> Result<Option<Tried>> {
-        let mut broken = None;
-        let honest = self.ask(case, Layer::Trace, DEADLINE_MS, &mut broken)?;
-        if honest.skipped && honest.checks.is_empty() {
-            return Ok(None);
+    /// Tries the cases of one function, which differ in parameters alone: a check
+    /// that failed in one of them is not tried in the others, nor one that no lie
+    /// turned in the first and that says why.
+    fn of(&self, function: String, cases: &[Case]) -> Result<Tried> {
+        let suite = cases.first().map(|it| it.suite.clone()).unwrap_or_default();
+        let mut tried = Tried { suite, function, ..Tried::default() };
+        let mut in_vain = BTreeSet::new();
+        for case in cases {
+            let honest = self.ask(case, Layer::Trace, DEADLINE_MS, &mut tried.broken)?;
+            if honest.skipped && honest.checks.is_empty() {
+                continue;
+            }
+            tried.cases += 1;
+            if honest.ending.is_none() && tried.broken.is_none() {
+                tried.broken = Some(format!("the guest of {} was lost", case.name));
+            }
+            // What fails on the honest kernel has shown that it can.
+            tried.turned.extend(honest.failed());
+            let names: BTreeSet<Name> = honest.checks.iter().map(Name::of).collect();
+            let of_case = honest.checks.iter().map(|it| (Name::of(it), it.beyond_lies.clone()));
+            tried.checks.extend(of_case);
+            let left = &(&names - &tried.turned) - &in_vain;
+            self.turn(case, left, honest.ending.unwrap_or_default(), &mut tried)?;
+            let explained = tried.left().filter(|(_, why)| !why.is_empty());
+            in_vain.extend(explained.map(|(name, _)| name.clone()));
         }
-        let ending = honest.ending.clone().unwrap_or_default();
-        if honest.ending.is_none() {
-            broken.get_or_insert("the honest guest did not come to its end".to_owned());
-        }
-        // What fails on the honest kernel has shown that it can.
-        turned.extend(honest.failed());
-        let all: BTreeSet<Name> = honest.checks.iter().map(Name::of).collect();
-        let mut left = &all - turned;
-        let mut untold = ending.lies;
-        let mut lies = 0;
-        let deadline = 3 * ending.elapsed_ns / 1_000_000 + PATIENCE_MS;
+        Ok(tried)
+    }
+
+    /// Tells lies until each of the checks that are `left` has failed, or no lie is left.
+    fn turn(
+        &self,
+        case: &Case,
+        mut left: BTreeSet<Name>,
+        honest: Ending,
+        tried: &mut Tried,
+    ) -> Result<()> {
+        let deadline = 3 * honest.elapsed_ns / 1_000_000 + PATIENCE_MS;
+        let mut untold = honest.lies;
         while !left.is_empty() && !untold.is_empty() {
             let now = self.next(&mut untold, &left);
-            lies += now.len();
-            for (lie, failed) in self.tell(case, now, deadline, &mut broken)? {
-                let new = failed.difference(turned).count();
+            tried.lies += now.len();
+            for (lie, failed) in self.tell(case, now, deadline, &mut tried.broken)? {
+                let new = failed.difference(&tried.turned).count();
                 *pool::locked(&self.score).entry(lie).or_default() += new;
-                turned.extend(failed);
+                tried.turned.extend(failed);
             }
-            left = &left - turned;
+            left = &left - &tried.turned;
         }
-        let mut left: Vec<Check> =
-            honest.checks.into_iter().filter(|it| left.contains(&Name::of(it))).collect();
-        left.sort_by_key(Name::of);
-        left.dedup_by_key(|it| Name::of(it));
-        Ok(Some(Tried { case: case.clone(), checks: all.len(), lies, left, broken }))
+        Ok(())
     }
 
     /// Takes the lies that promise most for the checks that are `left`: about
@@ -265,30 +291,29 @@ impl Trial<'_> {
 }
 
 fn line(tried: &Tried) -> String {
-    let Tried { case, checks, lies, left, broken } = tried;
-    let mut line = format!("{} {}: {checks} checks, {lies} lies", case.suite, case.name);
+    let Tried { suite, function, cases, checks, lies, broken, .. } = tried;
+    let checks = checks.len();
+    let mut line = format!("{suite} {function}: {cases} cases, {checks} checks, {lies} lies");
     // Writing to a string cannot fail.
     if let Some(why) = broken {
         let _ = write!(line, "\n  NOT TRIED to its end: {why}");
     }
-    for check in left {
-        let word = if check.beyond_lies.is_empty() { "NOT TURNED" } else { "explained" };
-        let _ = write!(line, "\n  {word}  {} ({}) {}", check.what, check.file, check.beyond_lies);
+    for (check, why) in tried.left() {
+        let word = if why.is_empty() { "NOT TURNED" } else { "explained" };
+        let _ = write!(line, "\n  {word}  {} ({}) {why}", check.what, check.file);
     }
     line
 }
 
 fn summary(tried: &[Tried]) -> String {
     let sum = |of: fn(&Tried) -> usize| tried.iter().map(of).sum::<usize>();
-    let left = |it: &Tried| it.left.iter().filter(|it| it.beyond_lies.is_empty()).count();
-    let unexplained: usize = tried.iter().map(left).sum();
+    let (left, unexplained) = (sum(|it| it.left().count()), sum(Tried::unexplained));
     format!(
-        "{} cases, {} checks, {} lies; no lie turned {} checks, of which {} are explained\n",
-        tried.len(),
-        sum(|it| it.checks),
+        "{} cases, {} checks, {} lies; no lie turned {left} checks, of which {} are explained\n",
+        sum(|it| it.cases),
+        sum(|it| it.checks.len()),
         sum(|it| it.lies),
-        sum(|it| it.left.len()),
-        sum(|it| it.left.len()) - unexplained
+        left - unexplained
     )
 }
 
@@ -342,11 +367,11 @@ mod tests {
     fn a_check_that_cannot_fail_is_found() {
         let case = Case { suite: "s".into(), name: "c".into(), promise: String::new() };
         let trial = Trial { stage: &OneFile, cpus: 1, side_by_side: 2, score: Score::default() };
-        let tried = trial.of(&case, &mut BTreeSet::new()).unwrap().unwrap();
-        let left: Vec<&str> = tried.left.iter().map(|it| it.what.as_str()).collect();
+        let tried = trial.of("f".into(), &[case]).unwrap();
+        let left: Vec<&str> = tried.left().map(|(it, _)| it.what.as_str()).collect();
         assert_eq!(left, ["cannot fail"]);
         insta::assert_snapshot!(line(&tried) + "\n" + &summary(&[tried]), @r"
-        s c: 2 checks, 3 lies
+        s f: 1 cases, 2 checks, 3 lies
           NOT TURNED  cannot fail (a.file) 
         1 cases, 2 checks, 3 lies; no lie turned 1 checks, of which 0 are explained
         ");

@@ -46,7 +46,7 @@ fn layer() -> &'static Layer {
 }
 
 /// Does what no check is about, as clearing away, without lies.
-pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
+pub fn aside<T>(work: impl FnOnce() -> T) -> T {
     let before = ASIDE.replace(true);
     let result = work();
     ASIDE.set(before);

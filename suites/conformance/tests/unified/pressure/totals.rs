@@ -2,9 +2,9 @@
 
 use std::ptr::null_mut;
 
-use cgauge_lab::Group;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{cpu_time, now, pause};
+use cgauge_lab::{Group, kernel};
 use nix::libc;
 
 use crate::stall::{Disk, READ, bind, micros, read, spin_until, total};
@@ -106,7 +106,7 @@ fn cpu_full_of_the_machine_is_zero(lab: Lab) -> Outcome {
     for racer in racers {
         racer.finish()?;
     }
-    let system = std::fs::read_to_string("/proc/pressure/cpu")?;
+    let system = kernel::text("/proc/pressure/cpu")?;
     let of_root = if whole.root().has("cpu.pressure")? {
         whole.root().get("cpu.pressure")?
     } else {
@@ -286,7 +286,7 @@ fn memory_stall_of_the_only_process_is_full(lab: Lab) -> Outcome {
 
 /// Skips the case where the kernel does not tell of CPU full.
 fn needs_full_for_cpu(lab: &Lab) -> Outcome {
-    if std::fs::read_to_string("/proc/pressure/cpu").is_ok_and(|it| it.contains("full")) {
+    if kernel::text("/proc/pressure/cpu").is_ok_and(|it| it.contains("full")) {
         return Ok(());
     }
     Err(lab.skip("this kernel has no full line in cpu.pressure (since 5.13)"))
