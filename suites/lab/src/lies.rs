@@ -310,6 +310,12 @@ fn swapped(line: &str) -> String {
     if let Some((_, other)) = STATES.iter().find(|(it, _)| *it == line) {
         return (*other).to_owned();
     }
+    // One line's figures as the other's.
+    match line.split_once(' ') {
+        Some(("some", figures)) => return format!("full {figures}"),
+        Some(("full", figures)) => return format!("some {figures}"),
+        _ => {}
+    }
     match line.rsplit_once(' ') {
         Some((key, "0")) => format!("{key} 1"),
         Some((key, "1")) => format!("{key} 0"),
@@ -342,6 +348,7 @@ mod tests {
         assert_eq!(swapped("domain threaded\n"), "domain\n");
         assert_eq!(swapped("cpu memory pids\n"), "cpu memory\n");
         assert_eq!(swapped("0\n"), "1\n");
+        assert_eq!(swapped("some total=5\nfull total=2\n"), "full total=5\nsome total=2\n");
     }
 
     #[test]
