@@ -225,6 +225,19 @@ pub enum KernelsCommand {
         #[arg(required = true, value_name = "KERNEL")]
         kernels: Vec<String>,
     },
+    /// Build a kernel's source tree with what the suites test, for
+    /// `run --kernel tree:DIR`. Ends with 125 where the tree does not build, which
+    /// `git bisect run` takes as a skip.
+    Build {
+        /// The source tree.
+        source: PathBuf,
+        /// Where the built tree goes. [default: below target/cgauge/kernels]
+        #[arg(long, value_name = "DIR")]
+        into: Option<PathBuf>,
+        /// How many files to compile side by side. [default: the machine's cores]
+        #[arg(long, value_name = "N")]
+        jobs: Option<NonZeroU32>,
+    },
 }
 
 /// Flags of `test`.

@@ -56,7 +56,7 @@ fn obey(cli: &Cli) -> Result<Exit> {
         Command::Gate(flags) => gate::gate(flags),
         Command::Baseline(flags) => baseline::baseline(flags),
         Command::Repeat(flags) => compare::repeat(&workspace, flags),
-        Command::Kernels(flags) => kernels::kernels(flags),
+        Command::Kernels(flags) => kernels::kernels(&workspace, flags),
         Command::Doctor => doctor::doctor(),
         Command::Test(flags) if flags.lies => lies::test(&workspace, flags),
         Command::Test(flags) => test::test(&workspace, flags),
