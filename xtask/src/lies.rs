@@ -201,7 +201,7 @@ impl Trial<'_> {
         let deadline = 3 * honest.elapsed_ns / 1_000_000 + PATIENCE_MS;
         let mut together = of_a_kind(&honest.lies);
         let mut untold = honest.lies;
-        while !left.is_empty() && !(together.is_empty() && untold.is_empty()) {
+        while !left.is_empty() && (!together.is_empty() || !untold.is_empty()) {
             let now = if together.is_empty() {
                 self.next(&mut untold, &left)
             } else {

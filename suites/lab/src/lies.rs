@@ -65,10 +65,9 @@ pub(crate) fn are_unheard_of() -> bool {
 
 /// The lie to tell about this request.
 pub(crate) fn told(request: Asked, file: &str) -> Option<Told> {
-    match layer() {
-        Layer::Lie(lie) if lie.about.request == request && lie.about.file == file => Some(lie.told),
-        _ => None,
-    }
+    let Layer::Lies(lies) = layer() else { return None };
+    let is_about = |it: &&Lie| it.about.request == request && it.about.file == file;
+    lies.iter().find(is_about).map(|it| it.told)
 }
 
 /// Notes the lies about this request that would change anything, where the case
