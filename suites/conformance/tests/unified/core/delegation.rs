@@ -12,12 +12,12 @@ use nix::unistd::{Gid, Uid, seteuid, setresgid, setresuid};
 /// The user that groups are given to; it has no rights but those.
 const USER: u32 = 1000;
 
-/// A move is permitted to whoever opened the file, whoever writes to it: the write fails with EACCES
+/// Known bug 25: a move is permitted to whoever opened the file, whoever writes to it: the write fails with EACCES
 /// where the opener may not.
 ///
 /// Not so before the fix of CVE-2021-4197.
 #[rstest]
-fn permission_to_move_is_that_of_the_opener(
+fn bug_25_permission_to_move_is_that_of_the_opener(
     lab: Lab,
     #[values("cgroup.procs", "cgroup.threads")] file: &str,
 ) -> Outcome {

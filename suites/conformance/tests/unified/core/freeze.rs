@@ -19,9 +19,9 @@ pub(super) const EVENTS: &str = "cgroup.events";
 pub(super) const ONCE: &str =
     "cgroup-v2.rst, cgroup.freeze: one notification when the action is complete";
 
-/// A group that froze, or thawed, is announced once, and `populated` stays as it is.
+/// Known bug 14: a group that froze, or thawed, is announced once, and `populated` stays as it is.
 #[rstest]
-fn freezing_and_thawing_are_each_told_once(
+fn bug_14_freezing_and_thawing_are_each_told_once(
     lab: Lab,
     #[values(Mechanism::Poll, Mechanism::Inotify)] mechanism: Mechanism,
     #[values(0, 1, 16)] processes: u64,
