@@ -93,6 +93,8 @@ pub enum Told {
     Halved,
     /// Applied, and doubled a moment later.
     Forgotten,
+    /// Taken, and not applied where something was before.
+    Stuck,
     /// Applied to the parent in place of the group.
     OnParent,
     /// Refused, and not done.
@@ -105,6 +107,8 @@ pub enum Told {
     Swallowed,
     /// The change is told ten seconds late.
     Late,
+    /// A change is told that there was not, each second time that none comes.
+    Unfounded,
 }
 
 impl Asked {
@@ -117,10 +121,10 @@ impl Asked {
             Self::Read => {
                 &[Scaled, Swapped, Frozen, OffByOne, Empty, Accepted, OtherErrno, Refused]
             }
-            Self::Write => {
-                &[Ignored, Refused, Accepted, OtherErrno, Doubled, Halved, Forgotten, OnParent]
-            }
-            Self::Watch => &[Swallowed, Late],
+            Self::Write => &[
+                Ignored, Refused, Accepted, OtherErrno, Doubled, Halved, Forgotten, Stuck, OnParent,
+            ],
+            Self::Watch => &[Swallowed, Late, Unfounded],
             Self::Make => &[Refused, OtherErrno],
             Self::Remove | Self::Call => &[Ignored, Refused, Accepted, OtherErrno],
             Self::Start => &[Ignored, OnParent, Refused, OtherErrno],
