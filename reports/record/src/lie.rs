@@ -95,7 +95,7 @@ pub enum Told {
     Forgotten,
     /// Taken, and not applied where something was before.
     Stuck,
-    /// Applied to the parent in place of the group.
+    /// Applied to the parent in place of the group; shown of the parent.
     OnParent,
     /// Refused, and not done.
     Refused,
@@ -119,7 +119,7 @@ impl Asked {
         use Told::*;
         match self {
             Self::Read => {
-                &[Scaled, Swapped, Frozen, OffByOne, Empty, Accepted, OtherErrno, Refused]
+                &[Scaled, Swapped, Frozen, OffByOne, OnParent, Empty, Accepted, OtherErrno, Refused]
             }
             Self::Write => &[
                 Ignored, Refused, Accepted, OtherErrno, Doubled, Halved, Forgotten, Stuck, OnParent,

@@ -104,6 +104,7 @@ pub(crate) fn read(file: &str, path: &Path, answer: io::Result<String>) -> io::R
     let shown = |told| match (told, honest.clone()) {
         (Told::Refused | Told::OtherErrno, answer) => answered(told, answer),
         (Told::Accepted, answer) => Ok(answer.unwrap_or_default()),
+        (Told::OnParent, answer) => of_parent(path).or(answer),
         (_, answer) => answer.map(|it| shown(told, path, it)),
     };
     let answer = match told(Asked::Read, file) {
@@ -167,6 +168,13 @@ pub(crate) fn shown(told: Told, path: &Path, text: String) -> String {
         Told::Empty => String::new(),
         _ => text,
     }
+}
+
+/// What the same file of the parent's shows.
+fn of_parent(path: &Path) -> Result<String, Errno> {
+    let parent = path.parent().and_then(Path::parent).ok_or(Errno::ENOENT)?;
+    let file = parent.join(path.file_name().unwrap_or_default());
+    std::fs::read_to_string(file).map_err(|it| errno_of(&it))
 }
 
 /// What is written in place of `text`; nothing where the request is not to
