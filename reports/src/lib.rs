@@ -22,6 +22,7 @@ mod ktap;
 mod markdown;
 mod names;
 mod output;
+mod parts;
 pub mod requirements;
 mod run;
 pub mod statistics;

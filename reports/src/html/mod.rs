@@ -1,14 +1,15 @@
-//! One page for people: self-contained, without a script, readable on a phone and
-//! on paper, in the order in which a reader asks.
+//! One page for people: self-contained, readable on a phone, on paper and without
+//! its one small script, in the order in which a reader asks.
 //!
 //! Everything from a run is escaped by `maud`, and each part has a budget of
 //! bytes, so that no run makes a page that a browser chokes on.
 
+mod controllers;
 mod failures;
 mod matrix;
 mod parts;
-mod plots;
 mod promises;
+mod values;
 
 use std::io::{self, Write};
 
@@ -18,8 +19,12 @@ use crate::requirements::Catalogue;
 use crate::run::Run;
 use crate::verdict::{Standing, Verdict, coverage};
 
-/// Nothing is loaded and nothing is run, whatever a run's texts may hold.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+/// Nothing is loaded, and no script but the page's own is run, whatever a run's
+/// texts may hold.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+     script-src 'sha256-fpxu+i3XOUabOSuEF+4sf0+KenY3k4nf75MDwcM3u14='";
+/// Must be what the policy's digest is of; a test sees to it.
+const SCRIPT: &str = include_str!("script.js");
 
 pub(crate) fn write(run: &Run, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(page(run, &Catalogue::load()).into_string().as_bytes())
@@ -33,20 +38,20 @@ struct Section {
 }
 
 fn page(run: &Run, catalogue: &Catalogue) -> Markup {
-    let sections: Vec<Section> = [
+    let several = run.configurations.len() > 1;
+    let mut sections: Vec<Option<Section>> = vec![
         failures::failed(run, catalogue),
         failures::errors(run, catalogue),
         failures::inconclusive(run, catalogue),
         failures::skipped(run),
-        matrix::section(run),
-        plots::section(run),
-        plots::values(run),
-        promises::section(run, catalogue),
-        parts::fingerprint(run),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    ];
+    sections.extend(several.then(|| matrix::section(run)));
+    sections.extend(controllers::sections(run).into_iter().map(Some));
+    sections.push(promises::section(run, catalogue));
+    sections.extend((!several).then(|| matrix::section(run)));
+    sections.push(values::section(run));
+    sections.push(parts::fingerprint(run));
+    let sections: Vec<Section> = sections.into_iter().flatten().collect();
     let verdict = Verdict::of(run);
     html! {
         (DOCTYPE)
@@ -61,6 +66,7 @@ fn page(run: &Run, catalogue: &Catalogue) -> Markup {
                 style { (PreEscaped(include_str!("style.css"))) }
             }
             body {
+                button type="button" id="theme" hidden { "Theme" }
                 (header(run, &verdict))
                 nav aria-label="Parts of this report" {
                     @for it in &sections { a href={ "#" (it.id) } { (it.title) } " " }
@@ -73,6 +79,7 @@ fn page(run: &Run, catalogue: &Catalogue) -> Markup {
                         }
                     }
                 }
+                script { (PreEscaped(SCRIPT)) }
             }
         }
     }
@@ -106,5 +113,36 @@ fn header(run: &Run, verdict: &Verdict) -> Markup {
             }
             @for note in &run.notes { p.note { "Note: " (note) "." } }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn the_policy_lets_the_pages_own_script_run() {
+        let digest = base64(&Sha256::digest(SCRIPT));
+        assert!(POLICY.contains(&format!("'sha256-{digest}'")), "the script's digest is {digest}");
+        assert!(!SCRIPT.contains("</script"));
+    }
+
+    fn base64(bytes: &[u8]) -> String {
+        const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut text = String::new();
+        for group in bytes.chunks(3) {
+            let whole = group
+                .iter()
+                .chain(&[0, 0])
+                .take(3)
+                .fold(0_u32, |sum, it| sum << 8 | u32::from(*it));
+            for nth in 0..4 {
+                let digit = DIGITS[(whole >> (18 - 6 * nth) & 63) as usize];
+                text.push(if nth <= group.len() { char::from(digit) } else { '=' });
+            }
+        }
+        text
     }
 }
