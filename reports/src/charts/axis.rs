@@ -9,7 +9,7 @@ use crate::units::{self, Scale, readable, significant};
 
 /// How equal steps of a number stand on an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spacing {
+pub(crate) enum Spacing {
     /// Equal differences are equally far apart.
     Linear,
     /// Equal ratios are: for what spans several powers of ten. Zero has no place

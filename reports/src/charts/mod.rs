@@ -10,6 +10,7 @@ mod figure;
 pub(crate) mod gathered;
 mod histogram;
 mod series;
+pub(crate) mod sweep;
 mod svg;
 
 use cgauge_record::{Histogram, Series};
