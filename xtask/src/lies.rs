@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use cgauge_record::{
     Check, Clock, Ending, Event, Hierarchy, Job, JobCase, Layer, Lie, Message, Verdict,
 };
-use cgauge_stage::Stage;
+use cgauge_stage::{GuestEnd, Stage};
 
 use crate::catalogue::Kind;
 use crate::exit::{Exit, usage};
@@ -280,6 +280,9 @@ impl Trial<'_> {
                 _ => {}
             });
             match ran {
+                Ok(ran) if ran.end == GuestEnd::Interrupted => {
+                    return Err(cgauge_stage::Error::Interrupted.into());
+                }
                 Ok(_) => return Ok(heard),
                 Err(error @ cgauge_stage::Error::Interrupted) => return Err(error.into()),
                 Err(error) => why = Some(error.to_string()),
@@ -320,7 +323,7 @@ fn summary(tried: &[Tried]) -> String {
 #[cfg(test)]
 mod tests {
     use cgauge_record::{Asked, CheckKind, Quantity, Told, Touch, Unit};
-    use cgauge_stage::{Error, GuestEnd, Ran};
+    use cgauge_stage::{Error, Ran};
 
     use super::*;
 

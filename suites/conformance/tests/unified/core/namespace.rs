@@ -296,7 +296,7 @@ fn mount_from_inside_shows_the_root_of_the_namespace(lab: Lab) -> Outcome {
 
 /// Inside a cgroup and a PID namespace the first process is 1 and its group `/`; `NSpid` shows both ids.
 #[rstest]
-fn first_process_inside_is_1_in_the_root(lab: Lab) -> Outcome {
+fn first_process_inside_is_one_in_the_root(lab: Lab) -> Outcome {
     let group = lab.group("group")?;
     let (ready, looked) = (Gate::new()?, Gate::new()?);
     let maker = group.spawn(|| {
