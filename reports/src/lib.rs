@@ -7,6 +7,7 @@
 
 mod annotations;
 mod baseline;
+pub mod capacity;
 pub mod charts;
 mod compare;
 mod coverage_of_files;

@@ -18,7 +18,14 @@ const TARGETS_MS: [f64; 5] = [10.0, 20.0, 50.0, 80.0, 100.0];
 const NOT_MEASURED: &str = "This was not measured in this run.";
 
 pub(super) fn all(sweeps: &Sweeps<'_>) -> Vec<Answer> {
-    vec![groups(sweeps), limit(sweeps), headroom(sweeps), disk(sweeps), notice(sweeps), price(sweeps)]
+    vec![
+        groups(sweeps),
+        limit(sweeps),
+        headroom(sweeps),
+        disk(sweeps),
+        notice(sweeps),
+        price(sweeps),
+    ]
 }
 
 fn time(ns: f64) -> String {
@@ -79,7 +86,8 @@ fn groups(sweeps: &Sweeps<'_>) -> Answer {
     let ended = sweeps
         .places("groups::node_carries_groups", &[])
         .find_map(|it| it.value("groups until memory is out"));
-    let bends = by_number.iter().filter_map(|(name, _, curve)| Some((*name, curve.as_ref()?.bend(BEND)?)));
+    let bends =
+        by_number.iter().filter_map(|(name, _, curve)| Some((*name, curve.as_ref()?.bend(BEND)?)));
     let first = bends.min_by(|a, b| a.1.total_cmp(&b.1));
     let deepest = by_depth.iter().filter_map(|(name, _, curve)| {
         let curve = curve.as_ref()?;
@@ -115,19 +123,20 @@ fn groups(sweeps: &Sweeps<'_>) -> Answer {
             text
         },
     );
-    let picture = |title, x: (&'static str, Unit, Spacing), columns: &[(&str, Unit, Option<Curve>)]| {
-        Sweep {
-            title,
-            subtitle: "one operation, all controllers enabled",
-            says: String::new(),
-            good: "flat lines: what one group costs does not depend on the others.",
-            x,
-            y: ("one operation", Unit::Nanoseconds, Spacing::Logarithmic),
-            lines: columns.iter().map(|(name, _, curve)| line(name, curve)).collect(),
-            limit: None,
-        }
-        .draw()
-    };
+    let picture =
+        |title, x: (&'static str, Unit, Spacing), columns: &[(&str, Unit, Option<Curve>)]| {
+            Sweep {
+                title,
+                subtitle: "one operation, all controllers enabled",
+                says: String::new(),
+                good: "flat lines: what one group costs does not depend on the others.",
+                x,
+                y: ("one operation", Unit::Nanoseconds, Spacing::Logarithmic),
+                lines: columns.iter().map(|(name, _, curve)| line(name, curve)).collect(),
+                limit: None,
+            }
+            .draw()
+        };
     let charts = [
         Sweep {
             title: "Kernel memory of a group",
@@ -140,7 +149,11 @@ fn groups(sweeps: &Sweeps<'_>) -> Answer {
             limit: None,
         }
         .draw(),
-        picture("Operations by the number of groups", ("groups", Unit::Count, Spacing::Logarithmic), &by_number),
+        picture(
+            "Operations by the number of groups",
+            ("groups", Unit::Count, Spacing::Logarithmic),
+            &by_number,
+        ),
         picture("Operations by depth", ("depth", Unit::Count, Spacing::Linear), &by_depth),
     ];
     let mut with_memory = vec![("kernel memory", Unit::Bytes, memory)];
@@ -203,7 +216,8 @@ fn limit(sweeps: &Sweeps<'_>) -> Answer {
         lines.push(line(&format!("{percent} % of a CPU"), &longest));
     }
     let one = sweeps.curve(TEST, &[("percent", "100")], "threads", "longest stall");
-    let by_period = sweeps.curve("cpu::busy_threads_by_the_period", &[], "period_ms", "longest stall");
+    let by_period =
+        sweeps.curve("cpu::busy_threads_by_the_period", &[], "period_ms", "longest stall");
     let by_burst = sweeps.curve("cpu::bursts_of_a_thread", &[], "burst_percent", "longest stall");
     let ends = |it: &Option<Curve>| {
         it.as_ref().map(|it| (it.points()[0], it.points()[it.points().len() - 1]))
@@ -227,22 +241,37 @@ fn limit(sweeps: &Sweeps<'_>) -> Answer {
     if let Some((first, last)) = ends(&by_period) {
         sentence += &format!(
             " For four threads on one CPU the longest stall is {} with a period of {} ms and {} with {} ms.",
-            time(first.1), significant(first.0), time(last.1), significant(last.0)
+            time(first.1),
+            significant(first.0),
+            time(last.1),
+            significant(last.0)
         );
     }
     if let Some((first, last)) = ends(&by_burst) {
         sentence += &format!(
             " A thread that wants twice its quota in every third period stalls for up to {} without a burst and {} with one of {} % of the quota.",
-            time(first.1), time(last.1), significant(last.0)
+            time(first.1),
+            time(last.1),
+            significant(last.0)
         );
     }
-    tables.extend(table("Four busy threads on one CPU, by the period", "period, ms", &columns(sweeps, "cpu::busy_threads_by_the_period", &[], "period_ms")));
-    tables.extend(table("One thread in bursts, by the burst", "burst, % of the quota", &columns(sweeps, "cpu::bursts_of_a_thread", &[], "burst_percent")));
+    tables.extend(table(
+        "Four busy threads on one CPU, by the period",
+        "period, ms",
+        &columns(sweeps, "cpu::busy_threads_by_the_period", &[], "period_ms"),
+    ));
+    tables.extend(table(
+        "One thread in bursts, by the burst",
+        "burst, % of the quota",
+        &columns(sweeps, "cpu::bursts_of_a_thread", &[], "burst_percent"),
+    ));
     if !pools.is_empty() {
         let head = std::iter::once("quota".to_owned());
         tables.push(Table {
             title: "The largest pool of busy threads whose longest stall stays within".into(),
-            head: head.chain(TARGETS_MS.iter().map(|it| format!("{} ms", significant(*it)))).collect(),
+            head: head
+                .chain(TARGETS_MS.iter().map(|it| format!("{} ms", significant(*it))))
+                .collect(),
             rows: pools,
         });
     }
@@ -260,9 +289,24 @@ fn limit(sweeps: &Sweeps<'_>) -> Answer {
         .draw()
     };
     let charts = [
-        picture("Stall over the number of threads", ("busy threads", Unit::Count, Spacing::Logarithmic), lines, Some(("the period".to_owned(), 1e8))),
-        picture("Stall over the period", ("period, ms", Unit::Count, Spacing::Logarithmic), vec![line("four threads on one CPU", &by_period)], None),
-        picture("Stall over the burst", ("burst, % of the quota", Unit::Count, Spacing::Linear), vec![line("one thread in bursts", &by_burst)], None),
+        picture(
+            "Stall over the number of threads",
+            ("busy threads", Unit::Count, Spacing::Logarithmic),
+            lines,
+            Some(("the period".to_owned(), 1e8)),
+        ),
+        picture(
+            "Stall over the period",
+            ("period, ms", Unit::Count, Spacing::Logarithmic),
+            vec![line("four threads on one CPU", &by_period)],
+            None,
+        ),
+        picture(
+            "Stall over the burst",
+            ("burst, % of the quota", Unit::Count, Spacing::Linear),
+            vec![line("one thread in bursts", &by_burst)],
+            None,
+        ),
     ];
     Answer {
         question: "What does a CPU limit cost?",
@@ -318,13 +362,15 @@ fn headroom(sweeps: &Sweeps<'_>) -> Answer {
         .map(|(name, of, limit)| {
             let at = [("of", *of), ("limit", *limit)];
             let places = sweeps.places("memory::working_set_around_a_limit", &at);
-            let curve = Curve::new(places.filter_map(|it| {
-                Some((it.number("percent")? / 100.0, it.value("refaults")?))
-            }));
+            let curve = Curve::new(
+                places
+                    .filter_map(|it| Some((it.number("percent")? / 100.0, it.value("refaults")?))),
+            );
             (*name, Unit::Pages, curve)
         })
         .collect();
-    let kill = sweeps.curve("memory::time_to_the_kill", &[], "mebibytes", "from the last page to the end");
+    let kill =
+        sweeps.curve("memory::time_to_the_kill", &[], "mebibytes", "from the last page to the end");
     let exec = sweeps
         .places("memory::smallest_limit_for_exec", &[])
         .find_map(|it| it.value("smallest memory.max in which exec works"));
@@ -351,12 +397,19 @@ fn headroom(sweeps: &Sweeps<'_>) -> Answer {
         );
     }
     if let Some(exec) = exec {
-        sentence += &format!(" The smallest memory.max in which exec works is {}.", readable(exec, Unit::Bytes));
+        sentence += &format!(
+            " The smallest memory.max in which exec works is {}.",
+            readable(exec, Unit::Bytes)
+        );
     }
     let tables = [
         table("Throughput", "working set over the limit", &rates),
         table("Pages that came back (refaults)", "working set over the limit", &refaults),
-        table("Time to the kill, without swap", "memory.max, MiB", &[("from the last page to the end", Unit::Nanoseconds, kill)]),
+        table(
+            "Time to the kill, without swap",
+            "memory.max, MiB",
+            &[("from the last page to the end", Unit::Nanoseconds, kill)],
+        ),
     ];
     let picture = |title, y, curves: &[(&str, Unit, Option<Curve>)], good| {
         Sweep {
@@ -372,8 +425,18 @@ fn headroom(sweeps: &Sweeps<'_>) -> Answer {
         .draw()
     };
     let charts = [
-        picture("Throughput around a memory limit", ("gone through", Unit::BytesPerSecond, Spacing::Logarithmic), &rates, "level up to 1, and a slope, no cliff, behind it."),
-        picture("Refaults around a memory limit", ("refaults", Unit::Pages, Spacing::Linear), &refaults, "none up to 1."),
+        picture(
+            "Throughput around a memory limit",
+            ("gone through", Unit::BytesPerSecond, Spacing::Logarithmic),
+            &rates,
+            "level up to 1, and a slope, no cliff, behind it.",
+        ),
+        picture(
+            "Refaults around a memory limit",
+            ("refaults", Unit::Pages, Spacing::Linear),
+            &refaults,
+            "none up to 1.",
+        ),
     ];
     Answer {
         question: "How much headroom does a memory limit need?",
@@ -392,7 +455,8 @@ fn disk(sweeps: &Sweeps<'_>) -> Answer {
     let mut bars = Vec::new();
     let mut used_by: Vec<(&str, f64)> = Vec::new();
     for (name, how) in ways {
-        let place = |neighbour| sweeps.places(TEST, &[("how", how), ("neighbour", neighbour)]).next();
+        let place =
+            |neighbour| sweeps.places(TEST, &[("how", how), ("neighbour", neighbour)]).next();
         let (alone, beside) = (place("alone"), place("beside"));
         let latency = |it: Option<&super::sweeps::Place<'_>>, of: fn(&Histogram) -> u64| {
             #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
@@ -411,7 +475,10 @@ fn disk(sweeps: &Sweeps<'_>) -> Answer {
             ns(latency(beside, |it| it.p50)),
             ns(Some(p99)),
             ns(latency(beside, |it| it.max)),
-            shown(beside.and_then(|it| it.value("requests a second of the victim")), Unit::PerSecond),
+            shown(
+                beside.and_then(|it| it.value("requests a second of the victim")),
+                Unit::PerSecond,
+            ),
             shown(used, Unit::Ratio),
         ]);
         let place = f64::from(u32::try_from(rows.len()).unwrap_or(u32::MAX));
@@ -426,7 +493,9 @@ fn disk(sweeps: &Sweeps<'_>) -> Answer {
             });
             format!(
                 "Beside a neighbour that asks for all, 99 of 100 requests of the victim take up to {} with nothing to keep them apart; {} does best with {}{used}.",
-                time(none.1), best.0, time(best.1)
+                time(none.1),
+                best.0,
+                time(best.1)
             )
         }
         _ => NOT_MEASURED.to_owned(),
@@ -434,8 +503,14 @@ fn disk(sweeps: &Sweeps<'_>) -> Answer {
     let table = (!rows.is_empty()).then(|| Table {
         title: "A victim of 50 requests a second on a device of 500, beside 16 in flight".into(),
         head: [
-            "kept apart by", "alone p50", "alone p99", "beside p50", "beside p99", "beside, longest",
-            "victim's rate", "device used",
+            "kept apart by",
+            "alone p50",
+            "alone p99",
+            "beside p50",
+            "beside p99",
+            "beside, longest",
+            "victim's rate",
+            "device used",
         ]
         .map(str::to_owned)
         .to_vec(),
@@ -474,14 +549,18 @@ fn notice(sweeps: &Sweeps<'_>) -> Answer {
             let (first, last) = (curve.points()[0], curve.points()[curve.points().len() - 1]);
             says.push(format!(
                 "by {name} within {} of {} group and {} of {}",
-                time(first.1), significant(first.0), time(last.1), significant(last.0)
+                time(first.1),
+                significant(first.0),
+                time(last.1),
+                significant(last.0)
             ));
         }
         lines.push(line(&format!("{name}, p99"), &most));
         columns.push((format!("{name} p50"), Unit::Nanoseconds, half));
         columns.push((format!("{name} p99"), Unit::Nanoseconds, most));
         columns.push((format!("{name} longest"), Unit::Nanoseconds, of(|it| it.max)));
-        let cpu = sweeps.curve(TEST, &at, "groups", "CPU time of the supervisor for a notification");
+        let cpu =
+            sweeps.curve(TEST, &at, "groups", "CPU time of the supervisor for a notification");
         columns.push((format!("{name} CPU time"), Unit::Nanoseconds, cpu));
     }
     let borrowed: Vec<(&str, Unit, Option<Curve>)> =
@@ -504,7 +583,9 @@ fn notice(sweeps: &Sweeps<'_>) -> Answer {
     Answer {
         question: "How soon does a supervisor know?",
         sentence,
-        tables: table("One process that watches cgroup.events of many groups", "groups", &borrowed).into_iter().collect(),
+        tables: table("One process that watches cgroup.events of many groups", "groups", &borrowed)
+            .into_iter()
+            .collect(),
         basis: "One of the groups is frozen or thawed, 20 times, 40 ms apart, from before the write to after the wake-up. The kernel tells of closer changes no sooner than 10 ms after the last.",
         charts: chart.draw().into_iter().collect(),
     }
@@ -521,7 +602,10 @@ fn price(sweeps: &Sweeps<'_>) -> Answer {
     for controller in ["none", "cpu", "cpuset", "io", "memory", "pids", "hugetlb", "misc", "all"] {
         let cells: Vec<Option<(f64, f64)>> = TIMED
             .iter()
-            .map(|it| of(controller, it).map(|price| (price, of("none", it).map_or(f64::NAN, |none| price / none))))
+            .map(|it| {
+                of(controller, it)
+                    .map(|price| (price, of("none", it).map_or(f64::NAN, |none| price / none)))
+            })
             .collect();
         if cells.iter().all(Option::is_none) {
             continue;
@@ -536,7 +620,12 @@ fn price(sweeps: &Sweeps<'_>) -> Answer {
         }
         let cell = |it: &Option<(f64, f64)>| match it {
             Some((price, times)) if times.is_finite() && controller != "none" => {
-                format!("{} ({}{} %)", time(*price), if *times >= 1.0 { "+" } else { "" }, significant((times - 1.0) * 100.0))
+                format!(
+                    "{} ({}{} %)",
+                    time(*price),
+                    if *times >= 1.0 { "+" } else { "" },
+                    significant((times - 1.0) * 100.0)
+                )
             }
             Some((price, _)) => time(*price),
             None => "–".to_owned(),
@@ -552,13 +641,16 @@ fn price(sweeps: &Sweeps<'_>) -> Answer {
                 significant((times - 1.0) * 100.0)
             );
             if let Some(all) = all("fork and exit") {
-                text += &format!("; with all of them a fork costs {} times as much", significant(all));
+                text +=
+                    &format!("; with all of them a fork costs {} times as much", significant(all));
             }
             text + "."
         }
     };
     let lines = TIMED.iter().map(|operation| {
-        let points = (1_u32..).map(f64::from).zip(["none", "cpu", "cpuset", "io", "memory", "pids", "hugetlb", "misc", "all"]);
+        let points = (1_u32..)
+            .map(f64::from)
+            .zip(["none", "cpu", "cpuset", "io", "memory", "pids", "hugetlb", "misc", "all"]);
         let none = of("none", operation);
         let points = points.filter_map(|(at, it)| Some((at, of(it, operation)? / none?)));
         ((*operation).to_owned(), points.collect())

@@ -165,7 +165,9 @@ impl<'a> Judge<'a> {
             return;
         };
         if self.disk.is_none() {
-            out.beyond("what isolation on a disk costs was not measured: all of its rate is reckoned with");
+            out.beyond(
+                "what isolation on a disk costs was not measured: all of its rate is reckoned with",
+            );
         }
         let share = self.disk.unwrap_or(1.0);
         let figures = format!(
@@ -228,7 +230,11 @@ impl<'a> Judge<'a> {
             time(self.model.node.stall),
             significant(service.threads)
         );
-        out.each(format!("stall of {}", service.name), stall.value / self.model.node.stall, figures);
+        out.each(
+            format!("stall of {}", service.name),
+            stall.value / self.model.node.stall,
+            figures,
+        );
     }
 
     fn of_headroom(&self, service: &Service, out: &mut Out) {
@@ -255,7 +261,11 @@ impl<'a> Judge<'a> {
         if share < curve.ends().0 {
             // Far below its limit: less than what was measured, and better.
         } else if share > curve.ends().1 {
-            out.beyond(&format!("a working set of {} of its memory.max ({})", significant(share), service.name));
+            out.beyond(&format!(
+                "a working set of {} of its memory.max ({})",
+                significant(share),
+                service.name
+            ));
         }
         let figures = format!(
             "the working set is {} of memory.max; up to {} throughput stays within {} % of the best",

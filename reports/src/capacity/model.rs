@@ -114,7 +114,10 @@ impl FromStr for Model {
             let service = source.service(table.get_ref())?;
             if services.iter().any(|it| it.name == service.name) {
                 let name = &table.get_ref().name;
-                return Err(source.error(name.span().start, format!("a second service is called {:?}", service.name)));
+                return Err(source.error(
+                    name.span().start,
+                    format!("a second service is called {:?}", service.name),
+                ));
             }
             services.push(service);
         }
@@ -149,8 +152,12 @@ impl Source<'_> {
 
     fn service(&self, table: &ServiceTable) -> Result<Service, ModelError> {
         let name = table.name.get_ref();
-        if name.trim().is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control) {
-            return Err(self.error(table.name.span().start, "name has to be a word of 60 letters at the most"));
+        if name.trim().is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control)
+        {
+            return Err(self.error(
+                table.name.span().start,
+                "name has to be a word of 60 letters at the most",
+            ));
         }
         let optional_size = |what, it: &Option<Spanned<String>>| {
             it.as_ref().map(|it| self.size(what, it)).transpose()
@@ -160,7 +167,11 @@ impl Source<'_> {
             count: self.count("count", &table.count)?,
             threads: table.threads.as_ref().map_or(Ok(1.0), |it| self.count("threads", it))?,
             cpu: self.not_negative("cpu", &table.cpu)?,
-            cpu_limit: table.cpu_limit.as_ref().map(|it| self.positive("cpu_limit", it)).transpose()?,
+            cpu_limit: table
+                .cpu_limit
+                .as_ref()
+                .map(|it| self.positive("cpu_limit", it))
+                .transpose()?,
             memory: self.size("memory", &table.memory)?,
             memory_limit: optional_size("memory_limit", &table.memory_limit)?,
             disk_rate: optional_size("disk_rate", &table.disk_rate)?.unwrap_or(0.0),
@@ -239,7 +250,11 @@ mod tests {
             ("\"16G\"", "\"lots\"", "line 3: memory is \"lots\": write it as 256M or 16G"),
             ("\"16G\"", "\"-1G\"", "line 3: memory is \"-1G\": write it as 256M or 16G"),
             ("count = 20", "count = 0", "line 8: count is 0: it has to be from 1 to 1000000"),
-            ("name = \"web\"", "name = \"\"", "line 7: name has to be a word of 60 letters at the most"),
+            (
+                "name = \"web\"",
+                "name = \"\"",
+                "line 7: name has to be a word of 60 letters at the most",
+            ),
         ] {
             let error = GOOD.replace(from, to).parse::<Model>().unwrap_err();
             assert_eq!(error.to_string(), said);

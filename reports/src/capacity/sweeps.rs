@@ -39,7 +39,9 @@ impl<'a> Sweeps<'a> {
             let parameters = name.parameters.split(", ").filter_map(|it| it.split_once('='));
             Place {
                 test: name.base,
-                parameters: parameters.map(|(name, value)| (name.to_owned(), plain(value))).collect(),
+                parameters: parameters
+                    .map(|(name, value)| (name.to_owned(), plain(value)))
+                    .collect(),
                 case,
             }
         });
@@ -60,7 +62,10 @@ impl<'a> Sweeps<'a> {
             cgauge_record::Clock::Wall => "on the wall clock",
         };
         let cpus = if it.cpus == 1 { "one CPU".to_owned() } else { format!("{} CPUs", it.cpus) };
-        format!("Measured on Linux {} in a guest of {cpus} and {memory}, {clock}.", it.kernel.release)
+        format!(
+            "Measured on Linux {} in a guest of {cpus} and {memory}, {clock}.",
+            it.kernel.release
+        )
     }
 
     /// Cases of a test at these values of parameters.
@@ -83,7 +88,9 @@ impl<'a> Sweeps<'a> {
         over: &str,
         metric: &str,
     ) -> Option<Curve> {
-        Curve::new(self.places(test, at).filter_map(|it| Some((it.number(over)?, it.value(metric)?))))
+        Curve::new(
+            self.places(test, at).filter_map(|it| Some((it.number(over)?, it.value(metric)?))),
+        )
     }
 
     /// A percentile of a distribution over a parameter.

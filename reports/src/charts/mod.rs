@@ -10,8 +10,8 @@ mod figure;
 pub(crate) mod gathered;
 mod histogram;
 mod series;
-pub(crate) mod sweep;
 mod svg;
+pub(crate) mod sweep;
 
 use cgauge_record::{Histogram, Series};
 

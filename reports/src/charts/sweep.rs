@@ -22,9 +22,9 @@ pub(crate) struct Sweep<'a> {
 impl Sweep<'_> {
     /// Draws it; nothing where nothing was measured.
     pub(crate) fn draw(self) -> Option<Chart> {
-        let headings =
-            Headings { first: self.title.to_owned(), second: self.subtitle.to_owned() };
-        let axis = |(label, unit, spacing): (&str, _, _)| Axis { label: label.to_owned(), unit, spacing };
+        let headings = Headings { first: self.title.to_owned(), second: self.subtitle.to_owned() };
+        let axis =
+            |(label, unit, spacing): (&str, _, _)| Axis { label: label.to_owned(), unit, spacing };
         let drawn = self.lines.into_iter().filter(|(_, points)| !points.is_empty());
         let lines = drawn.map(|(name, points)| Layer::new(name, Shape::Line(points)));
         let limit = self.limit.map(|(name, limit)| Layer::new(name, Shape::Limit(limit)));

@@ -97,7 +97,7 @@ fn article(
 }
 
 /// A picture with its description in words.
-pub(super) fn figure(chart: &Chart, id: &str) -> Markup {
+pub(crate) fn figure(chart: &Chart, id: &str) -> Markup {
     html! {
         figure {
             (PreEscaped(chart.inline(id)))

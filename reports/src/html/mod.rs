@@ -15,6 +15,9 @@ use std::io::{self, Write};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+pub(crate) use failures::figure;
+pub(crate) use parts::scrolling;
+
 use crate::requirements::Catalogue;
 use crate::run::Run;
 use crate::verdict::{Standing, Verdict, coverage};
@@ -31,10 +34,10 @@ pub(crate) fn write(run: &Run, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A part of the page: its anchor, its heading and what stands there.
-struct Section {
-    id: &'static str,
-    title: &'static str,
-    content: Markup,
+pub(crate) struct Section {
+    pub(crate) id: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) content: Markup,
 }
 
 fn page(run: &Run, catalogue: &Catalogue) -> Markup {
@@ -53,6 +56,12 @@ fn page(run: &Run, catalogue: &Catalogue) -> Markup {
     sections.push(parts::fingerprint(run));
     let sections: Vec<Section> = sections.into_iter().flatten().collect();
     let verdict = Verdict::of(run);
+    let title = format!("cgauge: {}", verdict.standing.word());
+    document(&title, &header(run, &verdict), &sections)
+}
+
+/// A whole page: a head that says most, and parts with a list of links to them.
+pub(crate) fn document(title: &str, header: &Markup, sections: &[Section]) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -61,18 +70,18 @@ fn page(run: &Run, catalogue: &Catalogue) -> Markup {
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { "cgauge: " (verdict.standing.word()) }
+                title { (title) }
                 link rel="icon" href="data:,";
                 style { (PreEscaped(include_str!("style.css"))) }
             }
             body {
                 button type="button" id="theme" hidden { "Theme" }
-                (header(run, &verdict))
+                (header)
                 nav aria-label="Parts of this report" {
-                    @for it in &sections { a href={ "#" (it.id) } { (it.title) } " " }
+                    @for it in sections { a href={ "#" (it.id) } { (it.title) } " " }
                 }
                 main {
-                    @for it in &sections {
+                    @for it in sections {
                         section id=(it.id) aria-labelledby={ (it.id) "-title" } {
                             h2 id={ (it.id) "-title" } { (it.title) }
                             (it.content)

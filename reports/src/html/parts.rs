@@ -83,7 +83,7 @@ pub(super) fn place<'a>(run: &Run, config: &'a str) -> &'a str {
 }
 
 /// A table that scrolls inside itself where the page is too narrow for it.
-pub(super) fn scrolling(label: &str, table: &Markup) -> Markup {
+pub(crate) fn scrolling(label: &str, table: &Markup) -> Markup {
     html! { div.scroll role="region" tabindex="0" aria-label=(label) { (table) } }
 }
 

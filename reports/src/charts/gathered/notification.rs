@@ -37,7 +37,14 @@ pub(super) fn all(records: &Records<'_>) -> Vec<Gathered> {
         }
     }
     let several = groups.into_iter().filter(|(_, found)| found.len() > 1).take(MOST);
-    let drawn = several.filter_map(|((controller, part, _, base, metric), found)| {
+    let drawn = several.filter_map(|((controller, part, _, base, metric), mut found)| {
+        // A case may record one name more than once.
+        for nth in (1..found.len()).rev() {
+            let before = found[..nth].iter().filter(|it| it.0 == found[nth].0).count();
+            if before > 0 || found[nth].0.is_empty() {
+                found[nth].0 = format!("{} {}", found[nth].0, before + 1).trim().to_owned();
+            }
+        }
         let words = Words {
             title: metric.to_owned(),
             subtitle: base.to_owned(),
