@@ -39,6 +39,8 @@ pub enum Command {
     Gate(Gate),
     /// Print a run as one compact file, to be committed and gated against.
     Baseline(Baseline),
+    /// Sweep what groups, limits and watchers cost, and say what a node carries.
+    Capacity(Capacity),
     /// Repeat a run, and some of its cases alone, and say whether any record
     /// comes out different.
     Repeat(Repeat),
@@ -107,6 +109,29 @@ pub struct Run {
     pub silence: Seconds,
 }
 
+impl Run {
+    /// Every case of the suites that are named, in a VM on the virtual clock.
+    pub fn on_the_virtual_clock() -> Self {
+        Self {
+            suites: Vec::new(),
+            kernel: Vec::new(),
+            hierarchy: Vec::new(),
+            driver: vec![DriverFlag::Cgroupfs],
+            stage: vec![StageFlag::Vm],
+            clock: ClockFlag::Virtual,
+            case: Vec::new(),
+            quick: false,
+            jobs: None,
+            cpus: None,
+            memory: None,
+            partition: None,
+            out: None,
+            rerun: None,
+            silence: Seconds(Duration::from_secs(120)),
+        }
+    }
+}
+
 /// Flags of `list`.
 #[derive(Debug, Args)]
 pub struct List {
@@ -171,17 +196,52 @@ pub struct Baseline {
     pub run: PathBuf,
 }
 
+/// Flags of `capacity`.
+#[derive(Debug, Args)]
+pub struct Capacity {
+    /// A TOML file of a node and its services: say whether they fit.
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// The kernel, as for `run`.
+    #[arg(long, value_name = "KERNEL")]
+    pub kernel: Option<String>,
+    /// Fewer places of each sweep.
+    #[arg(long)]
+    pub quick: bool,
+    /// Measure nothing: take the sweeps of this run.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["kernel", "quick", "jobs", "cpus", "memory"])]
+    pub run: Option<PathBuf>,
+    /// How many guests run side by side. [default: the machine's cores]
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroU32>,
+    /// Virtual CPUs of the guest.
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<NonZeroU32>,
+    /// Memory of the guest, as 512M or 2G.
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
+    /// Where the run and its report go. [default: a new run directory, or that of --run]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
 /// Flags of `plot`.
 #[derive(Debug, Args)]
 pub struct Plot {
     /// The run: its directory or its events.jsonl.
-    pub run: PathBuf,
-    /// A part of the case's name.
-    #[arg(long, value_name = "SUBSTRING")]
+    #[arg(required_unless_present = "readme")]
+    pub run: Option<PathBuf>,
+    /// A part of the case's name; a picture of several cases has none.
+    #[arg(long, value_name = "SUBSTRING", default_value = "")]
     pub case: String,
-    /// The name of the series or histogram.
-    #[arg(long, value_name = "NAME")]
-    pub metric: String,
+    /// The name of the series or histogram, or the title of a picture of several
+    /// cases.
+    #[arg(long, value_name = "NAME", required_unless_present = "readme")]
+    pub metric: Option<String>,
+    /// Write the pictures of the README to docs/; without a run, run what they
+    /// show first.
+    #[arg(long, conflicts_with_all = ["case", "metric"])]
+    pub readme: bool,
 }
 
 /// Flags of `files`.

@@ -2,6 +2,7 @@
 
 mod baseline;
 mod build;
+mod capacity;
 mod catalogue;
 mod ci;
 mod compare;
@@ -50,11 +51,12 @@ fn obey(cli: &Cli) -> Result<Exit> {
         Command::Bench(flags) => run::run(&workspace, Kind::Benchmarks, flags),
         Command::List(flags) => list::list(&workspace, flags),
         Command::Report(flags) => report::report(flags),
-        Command::Plot(flags) => plot::plot(flags),
+        Command::Plot(flags) => plot::plot(&workspace, flags),
         Command::Files(flags) => files::files(flags),
         Command::Compare(flags) => compare::compare_runs(flags),
         Command::Gate(flags) => gate::gate(flags),
         Command::Baseline(flags) => baseline::baseline(flags),
+        Command::Capacity(flags) => capacity::capacity(&workspace, flags),
         Command::Repeat(flags) => compare::repeat(&workspace, flags),
         Command::Kernels(flags) => kernels::kernels(&workspace, flags),
         Command::Doctor => doctor::doctor(),

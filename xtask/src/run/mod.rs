@@ -60,8 +60,7 @@ pub fn run(workspace: &Path, kind: Kind, flags: &flags::Run) -> Result<Exit> {
     }
     // Early, so that a bad --out fails before anything takes long.
     let target = workspace.join("target").join("cgauge");
-    let id = run_id();
-    let out = flags.out.clone().unwrap_or_else(|| target.join("runs").join(&id));
+    let out = flags.out.clone().unwrap_or_else(|| new_directory(workspace));
     let journal = Journal::create(&out).map_err(usage)?;
 
     let stop = ground::stop_on_signals()?;
@@ -101,7 +100,7 @@ pub fn run(workspace: &Path, kind: Kind, flags: &flags::Run) -> Result<Exit> {
         common,
         began,
         progress: Progress::new(units.iter().map(|it| it.cases.len()).sum()),
-        run: out.file_name().map_or(id, |it| it.to_string_lossy().into_owned()),
+        run: out.file_name().map_or_else(run_id, |it| it.to_string_lossy().into_owned()),
         reached: AtomicU32::new(0),
     };
     let result = shared.run_all(&units, flags.jobs.map_or_else(pool::cores, NonZeroU32::get));
@@ -131,6 +130,11 @@ pub fn explain_kernel(error: cgauge_provision::KernelError, by_default: bool) ->
         return usage(format!("{error}; or name a kernel that is here with --kernel PATH/bzImage"));
     }
     usage(error)
+}
+
+/// A run directory that there is not yet.
+pub fn new_directory(workspace: &Path) -> PathBuf {
+    workspace.join("target").join("cgauge").join("runs").join(run_id())
 }
 
 fn run_id() -> String {
