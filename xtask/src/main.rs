@@ -22,6 +22,7 @@ mod prepare;
 mod report;
 mod run;
 mod test;
+mod userland;
 mod work;
 
 use std::path::{Path, PathBuf};
