@@ -100,7 +100,7 @@ fn fork_above_the_limit_fails_with_eagain(lab: Lab, #[values(1, 2, 16)] limit: u
             .covers([R132])
             .file(MAX)
             .returned(&forker.fork()?)
-            .equals("EAGAIN", "cgroup-v1/pids.rst: fork() and clone() will \"return -EAGAIN if the creation of a new process would cause a cgroup policy to be violated\"");
+            .equals("EAGAIN", "cgroup-v1/pids.rst: \"fork() and clone() will return -EAGAIN if the creation of a new process would cause a cgroup policy to be violated\"");
         lab.accounting(&format!("processes after the refusal at {raised}"))
             .covers([R135])
             .file(CURRENT)
@@ -178,7 +178,7 @@ fn refused_fork_is_counted_where_it_was_tried(
             .returned(&forker.fork()?)
             .equals(
                 "EAGAIN",
-                "pids.rst: \"pids.max is hierarchical\": the tightest limit on the way up holds",
+                "pids.rst: \"the most stringent limit in the hierarchy is followed\"",
             );
     }
     for (name, group) in line.groups().into_iter().chain([("a neighbour", &neighbour)]) {
@@ -189,7 +189,7 @@ fn refused_fork_is_counted_where_it_was_tried(
             .observed(group.key(EVENTS, "max")?)
             .equals(
                 if name == "leaf" { REFUSED } else { 0 },
-                "kernel/cgroup/pids.c, pids_can_fork and pids_event: the group whose process forked counts the failure, on legacy hierarchies to this day",
+                "pids.rst, pids.events max: \"Number of times fork failed because limit was hit\", in the group whose process forked, on legacy hierarchies to this day (kernel/cgroup/pids.c, pids_event)",
             );
         lab.accounting(&format!("processes in {name} after the refusals"))
             .covers([R135])
@@ -252,7 +252,7 @@ fn attach_above_the_limit_is_allowed(lab: Lab, #[values(0, 1, 3)] limit: u64) ->
             .answered(&group.try_set("cgroup.procs", pid))
             .equals(
                 "ok",
-                "pids.rst: \"organisational operations are not blocked by cgroup policies\"",
+                "pids.rst: organisational operations \"are not blocked by cgroup policies\"",
             );
     }
     for (place, counted, expected) in
@@ -294,7 +294,7 @@ fn limit_lowered_below_what_is_there_ends_nobody(lab: Lab) -> Outcome {
         .covers([R133])
         .file(MAX)
         .answered(&group.try_set(MAX, 2))
-        .equals("ok", "pids.rst: pids.current > pids.max \"can be done by either setting the limit to be smaller than pids.current, or attaching\"");
+        .equals("ok", "pids.rst: pids.current > pids.max \"can be done by either setting the limit to be smaller than pids.current, or attaching enough processes\"");
     lab.accounting("processes after it")
         .covers([R133, R135])
         .file(CURRENT)
@@ -399,6 +399,6 @@ fn limit_reads_back_what_it_took(lab: Lab) -> Outcome {
         .observed(
             of_the_root.filter(|it| it.file_name().to_string_lossy().starts_with("pids.")).count(),
         )
-        .equals(0, "pids.rst: the root has no limit; the files have CFTYPE_NOT_ON_ROOT");
+        .equals(0, "pids.rst: pids.max \"is not available in the root cgroup for obvious reasons\", and the other files have CFTYPE_NOT_ON_ROOT as well");
     Ok(())
 }
