@@ -11,12 +11,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use cgauge_record::{
-    Check, Clock, Ending, Event, Hierarchy, Job, JobCase, Layer, Lie, Message, Verdict,
-};
+use cgauge_provision::Userland;
+use cgauge_record::{Check, Clock, Driver, Ending, Event, Hierarchy, Job, JobCase, Layer, Lie, Message, Verdict};
 use cgauge_stage::Stage;
 
-use crate::catalogue::Kind;
+use crate::catalogue::{Kind, Suite};
 use crate::exit::{Exit, usage};
 use crate::flags::Test;
 use crate::ground::{self, Ground};

@@ -257,10 +257,12 @@ mod tests {
             nodes: 1,
             boot: vec![],
             hierarchies: vec![Hierarchy::Unified],
+            drivers: vec![Driver::Cgroupfs],
             quick,
             when,
         };
-        Suite { name: name.into(), kind: Kind::Conformance, needs, functions: [].into() }
+        let (kind, package) = (Kind::Conformance, "cgauge-conformance");
+        Suite { name: name.into(), kind, package, needs, functions: [].into() }
     }
 
     fn names(of: &[&str]) -> Vec<String> {
@@ -324,7 +326,7 @@ mod tests {
             let suites = |it: &Configuration| {
                 let mut text = format!("{:?}", it.hierarchy);
                 for suite in [&unified, &old] {
-                    if runs_on(suite, it.hierarchy, &flags(line)) {
+                    if runs_in(suite, it, &flags(line)) {
                         text += &format!(" {}", suite.name);
                     }
                 }
@@ -335,6 +337,44 @@ mod tests {
         assert_eq!(on(""), "Unified pids, Legacy blkio");
         assert_eq!(on("--hierarchy hybrid"), "Hybrid blkio");
         assert_eq!(on("--hierarchy unified"), "Unified pids");
+    }
+
+    #[test]
+    fn systemd_makes_the_groups_where_it_or_its_suites_are_named() {
+        let pids = suite("pids", &[], When::Always);
+        let (mut units, mut both) =
+            (suite("units", &[], When::Always), suite("both", &[], When::Always));
+        units.needs.drivers = vec![Driver::Systemd];
+        both.needs.drivers = vec![Driver::Cgroupfs, Driver::Systemd];
+        let all = [&pids, &units, &both];
+        let planned = |line: &str| {
+            let flags = flags(line);
+            let named = |it: &&&Suite| flags.suites.is_empty() || flags.suites.contains(&it.name);
+            let suites: Vec<&Suite> = all.iter().filter(named).copied().collect();
+            let (found, left_out) = configurations(&names(&["k"]), &suites, &flags);
+            let one = |it: &Configuration| {
+                let of_it = suites.iter().filter(|suite| runs_in(suite, it, &flags));
+                let of_it: Vec<_> = of_it.map(|it| it.name.as_str()).collect();
+                format!("{}: {}", it.name(), of_it.join(" "))
+            };
+            found.iter().map(one).chain(left_out).collect::<Vec<_>>().join("\n")
+        };
+        insta::assert_snapshot!(planned(""), @"k/unified/cgroupfs/vm: pids both");
+        insta::assert_snapshot!(planned("units"), @"k/unified/systemd@debian:bookworm/vm: units");
+        insta::assert_snapshot!(planned("--driver cgroupfs,systemd"), @r"
+        k/unified/cgroupfs/vm: pids both
+        k/unified/systemd@debian:bookworm/vm: units both
+        ");
+        insta::assert_snapshot!(planned("both --driver systemd --userland debian:sid,bullseye"), @r"
+        k/unified/systemd@debian:sid/vm: both
+        k/unified/systemd@debian:bullseye/vm: both
+        ");
+        insta::assert_snapshot!(planned("pids --driver systemd"), @"k/unified/systemd@debian:bookworm/vm is left out: none of the suites is for this driver");
+        both.needs.hierarchies = vec![Hierarchy::Unified, Hierarchy::Hybrid];
+        let flags = flags("--driver systemd --hierarchy hybrid --userland trixie,sid");
+        let (found, left_out) = configurations(&names(&["k"]), &[&both], &flags);
+        assert_eq!(found[0].name(), "k/hybrid/systemd@debian:trixie/vm");
+        insta::assert_snapshot!(left_out.join("\n"), @"k/hybrid/systemd@debian:sid/vm is left out: its systemd mounts no legacy hierarchies any more (since 258)");
     }
 
     proptest! {

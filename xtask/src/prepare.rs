@@ -219,7 +219,9 @@ fn initramfs(
             }
             Some(image) => {
                 archive = userland::files(archive);
-                packed.extend(userland::aligned(&image.archive)?);
+                let bytes = fs::read(&image.archive)
+                    .with_context(|| format!("read {}", image.archive.display()))?;
+                packed.extend(bytes);
             }
         }
         for (place, bytes) in files {

@@ -3,10 +3,6 @@
 //!
 //! It knows neither how a userland is made nor what the agent does.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context, Result};
 use cgauge_provision::{Initramfs, Mode, Userland};
 use cgauge_record::Hierarchy;
 
@@ -15,8 +11,10 @@ pub const AGENT: &str = "/usr/bin/cgauge-agent";
 /// The loads' place: `/bin` is a link to `/usr/bin`.
 pub const WORKLOAD: &str = "/usr/bin/cgauge-workload";
 
+const ALONE: &str = "[Unit]\nDefaultDependencies=no\n";
+
 /// Files of ours in the userland, with what is in them.
-pub const FILES: [(&str, &str); 3] = [
+pub const FILES: [(&str, &str); 5] = [
     (
         "/etc/systemd/system/cgauge.target",
         include_str!("../../suites/agent/units/cgauge.target"),
@@ -25,6 +23,9 @@ pub const FILES: [(&str, &str); 3] = [
         "/etc/systemd/system/cgauge-agent.service",
         include_str!("../../suites/agent/units/cgauge-agent.service"),
     ),
+    // The bus needs nothing of what else a boot brings up.
+    ("/etc/systemd/system/dbus.service.d/cgauge.conf", ALONE),
+    ("/etc/systemd/system/dbus.socket.d/cgauge.conf", ALONE),
     // Without it each boot is a first one, which goes through every unit's presets.
     ("/etc/machine-id", "c6a09e00c6a09e00c6a09e00c6a09e00\n"),
 ];
@@ -32,14 +33,6 @@ pub const FILES: [(&str, &str); 3] = [
 /// Puts them into an archive.
 pub fn files(archive: Initramfs) -> Initramfs {
     FILES.iter().fold(archive, |archive, (place, text)| archive.file(place, *text, Mode::DATA))
-}
-
-/// A userland's archive, padded: where one archive ends and a plain one follows,
-/// the kernel goes on at a multiple of four bytes.
-pub fn aligned(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    Ok(bytes)
 }
 
 /// Whether this systemd can mount the hierarchy: 258 gave up the legacy ones.
@@ -79,13 +72,6 @@ mod tests {
         insta::assert_snapshot!(words(Userland::Bullseye, Hierarchy::Legacy), @"systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1");
         insta::assert_snapshot!(words(Userland::Trixie, Hierarchy::Hybrid), @"systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1");
         assert!(!mounts(Userland::Sid, Hierarchy::Legacy) && mounts(Userland::Sid, Hierarchy::Unified));
-    }
-
-    #[test]
-    fn a_plain_archive_may_follow() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), b"12345").unwrap();
-        assert_eq!(aligned(file.path()).unwrap(), b"12345\0\0\0");
     }
 
     #[test]

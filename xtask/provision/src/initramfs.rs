@@ -133,7 +133,7 @@ impl Initramfs {
     }
 
     /// The plain archive.
-    fn archive(&self) -> Result<Vec<u8>, InitramfsError> {
+    pub fn archive(&self) -> Result<Vec<u8>, InitramfsError> {
         let entries = self.with_parents()?;
         let mut archive = Vec::new();
         // Inode 0 means none to some readers.

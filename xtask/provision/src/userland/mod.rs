@@ -132,7 +132,7 @@ pub enum UserlandError {
 pub struct UserlandImage {
     /// Which one.
     pub userland: Userland,
-    /// The archive, packed.
+    /// The archive, plain: to unpack it would cost a guest more than to carry it.
     pub archive: PathBuf,
     /// SHA-256 of the archive.
     pub sha256: String,
@@ -159,7 +159,7 @@ impl UserlandImage {
         say(&format!("{userland}: making a userland with systemd, which takes about a minute"));
         let scratch = cache.scratch()?;
         let tar = bootstrap(userland, &mirrors, tools, &scratch)?;
-        let archive = pack::read(File::open(&tar).map_err(Failed::to("open", &tar))?)?.finish()?;
+        let archive = pack::read(File::open(&tar).map_err(Failed::to("open", &tar))?)?.archive()?;
         let made = scratch.path().join("userland");
         fs::create_dir(&made).map_err(Failed::to("make", &made))?;
         let digest: String =
@@ -182,7 +182,7 @@ impl UserlandImage {
 
 /// Where the cache keeps a userland: another one for another recipe.
 fn entry(cache: &Cache, userland: Userland) -> PathBuf {
-    let recipe = format!("{PACKAGES} {:?}", pack::LEFT_OUT);
+    let recipe = format!("plain {PACKAGES} {:?}", pack::LEFT_OUT);
     let digest: String =
         Sha256::digest(recipe).iter().take(4).map(|it| format!("{it:02x}")).collect();
     cache.root().join("userlands").join(format!("debian-{}-{digest}", userland.name()))

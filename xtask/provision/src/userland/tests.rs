@@ -44,7 +44,7 @@ fn a_guest_gets_the_userland_without_its_documentation() {
         .file("/usr/bin/perl5", "\x7fELF", Mode::EXECUTABLE)
         .file("/usr/share/docile", "kept", Mode::of(0o600));
     let read = pack::read(Cursor::new(tar(&FILES))).unwrap();
-    assert_eq!(read.finish(), expected.finish());
+    assert_eq!(read.archive(), expected.archive());
     let dead = tar(&[("./a", tar::EntryType::Link, 0o644, "./b")]);
     insta::assert_snapshot!(pack::read(Cursor::new(dead)).unwrap_err(), @"a is a link to ./b, which is not there");
     assert!(pack::read(Cursor::new(b"no archive".repeat(99))).is_err());
@@ -111,7 +111,7 @@ fn a_userland_is_made_once_from_the_machines_own_mirror() {
     let (made, said) = debian.make(Userland::Trixie);
     let made = made.unwrap();
     let archive = fs::read(&made.archive).unwrap();
-    assert_eq!(archive, pack::read(Cursor::new(tar(&FILES))).unwrap().finish().unwrap());
+    assert_eq!(archive, pack::read(Cursor::new(tar(&FILES))).unwrap().archive().unwrap());
     assert!(made.archive.starts_with(debian.cache.root()) && Path::new(&made.archive).is_file());
     insta::assert_snapshot!(said, @"debian:trixie: making a userland with systemd, which takes about a minute");
     insta::assert_snapshot!(debian.file("sources"), @r"
