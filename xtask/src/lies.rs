@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cgauge_provision::Userland;
-use cgauge_record::{Check, Clock, Driver, Ending, Event, Hierarchy, Job, JobCase, Layer, Lie, Message, Verdict};
+use cgauge_record::{
+    Check, Clock, Driver, Ending, Event, Hierarchy, Job, JobCase, Layer, Lie, Message, Verdict,
+};
 use cgauge_stage::Stage;
 
 use crate::catalogue::{Kind, Suite};

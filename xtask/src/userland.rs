@@ -15,10 +15,7 @@ const ALONE: &str = "[Unit]\nDefaultDependencies=no\n";
 
 /// Files of ours in the userland, with what is in them.
 pub const FILES: [(&str, &str); 5] = [
-    (
-        "/etc/systemd/system/cgauge.target",
-        include_str!("../../suites/agent/units/cgauge.target"),
-    ),
+    ("/etc/systemd/system/cgauge.target", include_str!("../../suites/agent/units/cgauge.target")),
     (
         "/etc/systemd/system/cgauge-agent.service",
         include_str!("../../suites/agent/units/cgauge-agent.service"),
@@ -71,7 +68,9 @@ mod tests {
         insta::assert_snapshot!(words(Userland::Bookworm, Hierarchy::Unified), @"systemd.unified_cgroup_hierarchy=1 systemd.legacy_systemd_cgroup_controller=0");
         insta::assert_snapshot!(words(Userland::Bullseye, Hierarchy::Legacy), @"systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1");
         insta::assert_snapshot!(words(Userland::Trixie, Hierarchy::Hybrid), @"systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1");
-        assert!(!mounts(Userland::Sid, Hierarchy::Legacy) && mounts(Userland::Sid, Hierarchy::Unified));
+        assert!(
+            !mounts(Userland::Sid, Hierarchy::Legacy) && mounts(Userland::Sid, Hierarchy::Unified)
+        );
     }
 
     #[test]

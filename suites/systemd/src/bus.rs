@@ -10,7 +10,9 @@ use rstest::fixture;
 use zbus::export::futures_core::Stream;
 use zbus::message::Type;
 use zbus::wire::{DynamicDeserialize, DynamicType};
-use zbus::{Connection, MatchRule, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant};
+use zbus::{
+    Connection, MatchRule, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant,
+};
 
 use crate::unit::Property;
 
@@ -140,13 +142,7 @@ impl Systemd {
         self.ask("Reload", &())
     }
 
-    fn call<B, R>(
-        &self,
-        path: &str,
-        interface: &str,
-        method: &str,
-        body: &B,
-    ) -> Result<R, Refused>
+    fn call<B, R>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<R, Refused>
     where
         B: zbus::export::serde::Serialize + DynamicType,
         R: for<'d> DynamicDeserialize<'d>,

@@ -167,8 +167,9 @@ impl Drop for Started<'_> {
 
 fn copied<'a>(properties: &'a [Property<'_>]) -> Result<Vec<Property<'a>>, Refused> {
     let one = |(name, value): &'a Property<'_>| Ok((*name, value.try_clone()?));
-    properties.iter().map(one).collect::<zbus::Result<_>>().map_err(|it| Refused {
-        name: "a property".to_owned(),
-        message: it.to_string(),
-    })
+    properties
+        .iter()
+        .map(one)
+        .collect::<zbus::Result<_>>()
+        .map_err(|it| Refused { name: "a property".to_owned(), message: it.to_string() })
 }

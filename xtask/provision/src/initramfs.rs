@@ -155,7 +155,8 @@ impl Initramfs {
                 return Err(InitramfsError::OddPath { path: path.clone() });
             }
             for (end, _) in path.match_indices('/').skip(1) {
-                let parent = *all.entry(&path[..end]).or_insert(&Entry::Directory(Mode::EXECUTABLE));
+                let parent =
+                    *all.entry(&path[..end]).or_insert(&Entry::Directory(Mode::EXECUTABLE));
                 if !matches!(parent, Entry::Directory(_)) {
                     return Err(InitramfsError::NoDirectory { path: path[..end].to_owned() });
                 }

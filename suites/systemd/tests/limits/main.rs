@@ -5,8 +5,8 @@
 //! why; here it is the same limit, and what differs is who set it.
 
 use cgauge_lab::disk::NullDisk;
-use cgauge_lab::memory::{MIB, Memory};
 use cgauge_lab::machine;
+use cgauge_lab::memory::{MIB, Memory};
 use cgauge_lab::parse::flat_keyed;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{nanoseconds, now, pause};
@@ -42,8 +42,7 @@ fn limit_of_tasks(lab: Lab, driver: Driver, #[values(2, 8, 64)] limit: u64) -> O
     let bounded = driver.group(&lab, "bounded", std::slice::from_ref(&bound))?;
     shows(&lab, &bounded, &bound)?;
     let room = limit - Bounded::ANCHORS;
-    let held: Vec<_> =
-        (0..room).map(|_| bounded.group().sleeper()).collect::<Result<_, _>>()?;
+    let held: Vec<_> = (0..room).map(|_| bounded.group().sleeper()).collect::<Result<_, _>>()?;
     lab.enforcement("the answer to the clone above the limit")
         .covers([S08, S11, R132])
         .file("pids.max")
@@ -54,7 +53,10 @@ fn limit_of_tasks(lab: Lab, driver: Driver, #[values(2, 8, 64)] limit: u64) -> O
         .file("pids.current")
         .unit(Unit::Processes)
         .observed(bounded.group().number("pids.current")?)
-        .equals(limit, "the group's first process and the sleepers are there, and the refused one is not");
+        .equals(
+            limit,
+            "the group's first process and the sleepers are there, and the refused one is not",
+        );
     drop(held);
     Ok(())
 }
@@ -138,11 +140,7 @@ fn burnt(load: &truth::Burn) -> u64 {
 
 /// A quota gives as much CPU time a period as it says, no more and no less.
 #[rstest]
-fn quota_of_cpu_time(
-    lab: Lab,
-    driver: Driver,
-    #[values(10_000, 50_000)] quota_us: u64,
-) -> Outcome {
+fn quota_of_cpu_time(lab: Lab, driver: Driver, #[values(10_000, 50_000)] quota_us: u64) -> Outcome {
     const PERIODS: u64 = 10;
     let bound = Bound::CpuQuota(quota_us);
     let bounded = driver.group(&lab, "bounded", std::slice::from_ref(&bound))?;
@@ -166,12 +164,7 @@ fn quota_of_cpu_time(
 #[rstest]
 #[case(100, 300)]
 #[case(50, 50)]
-fn weight_of_cpu_time(
-    lab: Lab,
-    driver: Driver,
-    #[case] small: u64,
-    #[case] large: u64,
-) -> Outcome {
+fn weight_of_cpu_time(lab: Lab, driver: Driver, #[case] small: u64, #[case] large: u64) -> Outcome {
     const TIME: u64 = 400;
     let bounds = [Bound::CpuWeight(small), Bound::CpuWeight(large)];
     let one = driver.group(&lab, "one", &bounds[..1])?;

@@ -27,15 +27,31 @@ fn accounting_spreads_to_siblings_and_parents(
         .file("io.stat")
         .observed(shows(sibling.group())?)
         .equals("no", "nobody below up.slice has I/O accounting or an I/O limit");
-    let one = systemd.slice(&lab, "up-one.slice", &[("IOAccounting", Variant::from(at_creation))])?;
+    let one =
+        systemd.slice(&lab, "up-one.slice", &[("IOAccounting", Variant::from(at_creation))])?;
     if !at_creation {
         one.set(&[("IOAccounting", Variant::from(true))])?;
     }
     for (who, group, expected, reason) in [
         ("the unit", one.group(), "yes", "it was turned on for it"),
-        ("the sibling", sibling.group(), "yes", "systemd.resource-control(5), IOAccounting=: \"turning on block I/O accounting for one unit will also implicitly turn it on for all units contained in the same slice\""),
-        ("the parent", parent.group(), "yes", "systemd.resource-control(5), IOAccounting=: \"and all for its parent slices\""),
-        ("the sibling's child", cousin.group(), "no", "it is in another slice, in which nobody has asked for it"),
+        (
+            "the sibling",
+            sibling.group(),
+            "yes",
+            "systemd.resource-control(5), IOAccounting=: \"turning on block I/O accounting for one unit will also implicitly turn it on for all units contained in the same slice\"",
+        ),
+        (
+            "the parent",
+            parent.group(),
+            "yes",
+            "systemd.resource-control(5), IOAccounting=: \"and all for its parent slices\"",
+        ),
+        (
+            "the sibling's child",
+            cousin.group(),
+            "no",
+            "it is in another slice, in which nobody has asked for it",
+        ),
     ] {
         lab.interface(&format!("io.stat of {who} after it was turned on for one unit"))
             .covers([S10])
@@ -55,15 +71,12 @@ fn shows(group: &Group) -> Result<&'static str, Stop> {
 fn accounting_of_a_sibling_costs_little(lab: Lab, systemd: Systemd) -> Outcome {
     const REQUESTS: u64 = 4000;
     // Requests end at once: what is left is the kernel's own work.
-    let disk = lab.null_disk(NullDisk {
-        completion: Duration::from_nanos(1),
-        ..NullDisk::default()
-    })?;
+    let disk =
+        lab.null_disk(NullDisk { completion: Duration::from_nanos(1), ..NullDisk::default() })?;
     let _parent = systemd.slice(&lab, "cost.slice", &[])?;
     let reader = systemd.slice(&lab, "cost-reader.slice", &[])?;
     let without = read(reader.group(), &disk, REQUESTS)?;
-    let _one =
-        systemd.slice(&lab, "cost-one.slice", &[("IOAccounting", Variant::from(true))])?;
+    let _one = systemd.slice(&lab, "cost-one.slice", &[("IOAccounting", Variant::from(true))])?;
     lab.interface("io.stat of the reader")
         .covers([S10])
         .file("io.stat")

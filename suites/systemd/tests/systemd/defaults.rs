@@ -28,12 +28,22 @@ fn default_limit_of_tasks_comes_from_the_managers_drop_in(lab: Lab, systemd: Sys
         Ok(())
     };
     let by_default = most_tasks()? * 15 / 100;
-    see("by default", "one.scope", by_default, "systemd-system.conf(5), DefaultTasksMax=: \"Defaults to 15%\" of the least of kernel.pid_max, kernel.threads-max and the root group's pids.max")?;
+    see(
+        "by default",
+        "one.scope",
+        by_default,
+        "systemd-system.conf(5), DefaultTasksMax=: \"Defaults to 15%\" of the least of kernel.pid_max, kernel.threads-max and the root group's pids.max",
+    )?;
     let dropped = systemd.files(&[(
         "/run/systemd/system.conf.d/50-tasks.conf",
         "[Manager]\nDefaultTasksMax=77\n",
     )])?;
-    see("with DefaultTasksMax=77", "two.scope", 77, "the drop-in of system.conf says so, and it was read again")?;
+    see(
+        "with DefaultTasksMax=77",
+        "two.scope",
+        77,
+        "the drop-in of system.conf says so, and it was read again",
+    )?;
     let slice = systemd.slice(&lab, "free.slice", &[])?;
     lab.interface("pids.max of a slice that sets nothing")
         .covers([S08])
@@ -77,6 +87,9 @@ fn slice_of_a_user_has_a_third_of_all_tasks(lab: Lab, systemd: Systemd) -> Outco
         .file("pids.max")
         .unit(Unit::Processes)
         .observed(slice.group().number("pids.max")?)
-        .equals(most_tasks()? * 33 / 100, "systemd's own user-.slice.d/10-defaults.conf has TasksMax=33%");
+        .equals(
+            most_tasks()? * 33 / 100,
+            "systemd's own user-.slice.d/10-defaults.conf has TasksMax=33%",
+        );
     Ok(())
 }

@@ -13,11 +13,7 @@ const SLEEP: [&str; 2] = ["/usr/bin/sleep", "infinity"];
 const NOBODY: u32 = 65_534;
 
 /// A service of nobody's, delegated or not.
-fn service<'a>(
-    lab: &Lab,
-    systemd: &'a Systemd,
-    delegated: bool,
-) -> Result<Started<'a>, Stop> {
+fn service<'a>(lab: &Lab, systemd: &'a Systemd, delegated: bool) -> Result<Started<'a>, Stop> {
     systemd.service(
         lab,
         "given.service",
@@ -48,11 +44,17 @@ fn asked_by_the_delegatee(group: &Group, outside: &Dir) -> Result<Vec<(String, S
         };
         let Ok(own) = Dir::open(&path) else { return answers };
         note("make a child", own.make("child").map(drop));
-        note("move into the child", own.child("child").and_then(|it| it.write("cgroup.procs", "0")));
+        note(
+            "move into the child",
+            own.child("child").and_then(|it| it.write("cgroup.procs", "0")),
+        );
         note("raise the unit's limit", own.write("pids.max", "max"));
         note("raise the unit's memory", own.write("memory.max", "max"));
         note("leave the unit", Dir::open(&outside).and_then(|it| it.write("cgroup.procs", "0")));
-        note("make a sibling", Dir::open(path.parent().unwrap_or(&path)).and_then(|it| it.make("sibling").map(drop)));
+        note(
+            "make a sibling",
+            Dir::open(path.parent().unwrap_or(&path)).and_then(|it| it.make("sibling").map(drop)),
+        );
         answers
     })?;
     process.finish()

@@ -71,9 +71,24 @@ fn parent_slice_remembers_an_oom(lab: Lab, systemd: Systemd) -> Outcome {
         .map_err(|it| Stop::Broken(it.to_string()))?;
     let count = |key: &str| events.get(key).copied().unwrap_or(0);
     for (key, least, most, reason) in [
-        ("max", 1, u64::MAX, "cgroup-v2.rst, memory.events, max: usage was about to go over the limit at least once"),
-        ("oom", 1, u64::MAX, "cgroup-v2.rst, memory.events, oom: the limit was reached and allocation was about to fail at least once"),
-        ("oom_kill", 1, 1, "cgroup-v2.rst, memory.events: \"all fields in this file are hierarchical\", and one process was killed"),
+        (
+            "max",
+            1,
+            u64::MAX,
+            "cgroup-v2.rst, memory.events, max: usage was about to go over the limit at least once",
+        ),
+        (
+            "oom",
+            1,
+            u64::MAX,
+            "cgroup-v2.rst, memory.events, oom: the limit was reached and allocation was about to fail at least once",
+        ),
+        (
+            "oom_kill",
+            1,
+            1,
+            "cgroup-v2.rst, memory.events: \"all fields in this file are hierarchical\", and one process was killed",
+        ),
     ] {
         lab.accounting(&format!("{key} that the task's slice remembers"))
             .covers([S05])

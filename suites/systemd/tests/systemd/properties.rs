@@ -89,10 +89,7 @@ fn limits_of_a_device_reach_io_max(
     let disk = lab.null_disk(cgauge_lab::disk::NullDisk::default())?;
     let (path, number) = (disk.path().display().to_string(), disk.number().to_owned());
     let of_device = |limit: u64| Variant::from(vec![(path.clone(), limit)]);
-    let given = [
-        ("IOReadBandwidthMax", of_device(1 << 20)),
-        ("IOWriteIOPSMax", of_device(60)),
-    ];
+    let given = [("IOReadBandwidthMax", of_device(1 << 20)), ("IOWriteIOPSMax", of_device(60))];
     let at_creation: &[Property<'_>] = if when == When::Creation { &given } else { &[] };
     let slice = systemd.slice(&lab, "limited.slice", at_creation)?;
     if when == When::Runtime {

@@ -70,7 +70,8 @@ fn scope_takes_in_processes_made_elsewhere(lab: Lab, systemd: Systemd) -> Outcom
         .file("cgroup.procs")
         .observed(group_of(pids[2])?)
         .equals(
-            format!("{}/elsewhere", lab.root().dir().path().display()).replace("/sys/fs/cgroup", ""),
+            format!("{}/elsewhere", lab.root().dir().path().display())
+                .replace("/sys/fs/cgroup", ""),
             "nobody asked for it to be moved",
         );
     scope.attach(&pids[2..])?;
