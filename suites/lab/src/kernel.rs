@@ -221,6 +221,13 @@ pub fn call(name: &str, ask: impl Fn() -> Result<(), Errno>) -> Result<(), Errno
     lies::done(Asked::Call, name, ask)
 }
 
+/// A number that the kernel gives by a system call of this name, and not in a file.
+#[must_use]
+pub fn figure(name: &str, number: u64) -> u64 {
+    let shown = lies::read(name, Path::new(name), Ok(number.to_string()));
+    shown.ok().and_then(|it| it.trim().parse().ok()).unwrap_or(0)
+}
+
 /// The path with `PID` for a process.
 fn name_of(path: &Path) -> String {
     let is_process = |it: &str| it == "self" || it.parse::<u32>().is_ok();
