@@ -267,6 +267,12 @@ macro_rules! flag_of {
                 match it { $($flag::$variant => Self::$variant),* }
             }
         }
+
+        impl From<$of> for $flag {
+            fn from(it: $of) -> Self {
+                match it { $($of::$variant => Self::$variant),* }
+            }
+        }
     };
 }
 flag_of!(HierarchyFlag => Hierarchy { Unified, Legacy, Hybrid });

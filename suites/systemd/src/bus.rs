@@ -5,6 +5,9 @@
 //! the bus; but there it names itself as no bus would allow, and zbus, which goes by
 //! the specification, refuses its answers.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use cgauge_lab::Stop;
 use rstest::fixture;
 use zbus::export::futures_core::Stream;
@@ -52,6 +55,8 @@ impl From<Refused> for Stop {
 #[derive(Debug)]
 pub struct Systemd {
     connection: Connection,
+    /// Units that the case asked for by name.
+    asked_for: RefCell<BTreeSet<String>>,
 }
 
 /// systemd, for a case that takes it beside the lab.
@@ -68,7 +73,10 @@ pub fn systemd() -> Systemd {
 
 impl Systemd {
     fn connect() -> Result<Self, Refused> {
-        let systemd = Self { connection: zbus::block_on(Connection::system())? };
+        let systemd = Self {
+            connection: zbus::block_on(Connection::system())?,
+            asked_for: RefCell::default(),
+        };
         // It sends signals to those alone who ask for them.
         systemd.ask::<_, ()>("Subscribe", &())?;
         Ok(systemd)
@@ -81,6 +89,17 @@ impl Systemd {
         digits
             .and_then(|it| it.parse().ok())
             .ok_or_else(|| Stop::Broken(format!("{text:?} is no version of systemd")))
+    }
+
+    /// Remembers that the case asked for this unit.
+    pub(crate) fn note(&self, unit: &str) {
+        self.asked_for.borrow_mut().insert(unit.to_owned());
+    }
+
+    /// Whether this is a slice that came with a unit in it.
+    pub(crate) fn came_along(&self, slice: &str) -> bool {
+        let of_the_machine = ["", "-.slice", "system.slice"].contains(&slice);
+        !of_the_machine && !self.asked_for.borrow().contains(slice)
     }
 
     /// Asks the manager for something.

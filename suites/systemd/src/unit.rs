@@ -1,5 +1,6 @@
 //! A unit of systemd's: made over D-Bus, its group, and its end.
 
+use cgauge_lab::kernel::Dir;
 use cgauge_lab::{Group, Lab, Stop};
 use nix::unistd::Pid;
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
@@ -55,7 +56,12 @@ impl Systemd {
     ) -> Result<Started<'_>, Stop> {
         let command: Vec<String> = command.iter().map(|it| (*it).to_owned()).collect();
         let program = command.first().cloned().unwrap_or_default();
-        let mut all = vec![("ExecStart", Variant::from(vec![(program, command, false)]))];
+        let mut all = vec![
+            ("ExecStart", Variant::from(vec![(program, command, false)])),
+            // A guest boots without what most services wait for.
+            ("DefaultDependencies", Variant::from(false)),
+            ("StandardOutput", Variant::from("null")),
+        ];
         all.extend(copied(properties)?);
         self.start(lab, name, &all)
     }
@@ -91,9 +97,14 @@ impl Systemd {
     }
 
     fn started(&self, lab: &Lab, name: &str) -> Result<Started<'_>, Stop> {
-        let path = format!("{HIERARCHY}{}", self.control_group(name)?);
-        let group = lab.group_of_another(path)?;
+        let group = self.found(lab, name)?;
+        self.note(name);
         Ok(Started { systemd: self, name: name.to_owned(), group })
+    }
+
+    /// The group of a unit that is there already.
+    pub fn found(&self, lab: &Lab, unit: &str) -> Result<Group, Stop> {
+        lab.group_of_another(format!("{HIERARCHY}{}", self.control_group(unit)?))
     }
 
     /// The path of a unit's group below the hierarchy's root, as systemd tells it.
@@ -108,11 +119,12 @@ impl Systemd {
         name: &str,
     ) -> Result<T, Refused> {
         let path: OwnedObjectPath = self.ask("GetUnit", &unit)?;
-        let kind = unit.rsplit_once('.').map_or("", |(_, it)| it);
-        let mut letters = kind.chars();
-        let first = letters.next().map(|it| it.to_ascii_uppercase());
-        let kind: String = first.into_iter().chain(letters).collect();
-        self.property(path.as_str(), &format!("org.freedesktop.systemd1.{kind}"), name)
+        let interface = match unit.rsplit_once('.') {
+            Some((_, "slice")) => "org.freedesktop.systemd1.Slice",
+            Some((_, "scope")) => "org.freedesktop.systemd1.Scope",
+            _ => "org.freedesktop.systemd1.Service",
+        };
+        self.property(path.as_str(), interface, name)
     }
 }
 
@@ -161,7 +173,19 @@ impl Started<'_> {
 impl Drop for Started<'_> {
     fn drop(&mut self) {
         // Gone already, or found and named by the agent.
+        let mut slice: String = self.property("Slice").unwrap_or_default();
         let _ = self.stop();
+        // Slices that nobody asked for by name came with the unit, and stay without it.
+        while self.systemd.came_along(&slice) {
+            let above = self.systemd.property_of(&slice, "Slice").unwrap_or_default();
+            let path = self.systemd.control_group(&slice).unwrap_or_default();
+            let used = Dir::open(format!("{HIERARCHY}{path}")).and_then(|it| it.children());
+            if used.is_ok_and(|it| !it.is_empty()) {
+                break;
+            }
+            let _ = self.systemd.job("StopUnit", &(slice.as_str(), "replace"));
+            slice = above;
+        }
     }
 }
 

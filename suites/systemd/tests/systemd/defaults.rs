@@ -1,7 +1,7 @@
 //! `TasksMax=` where nobody sets it: the manager's default, and what drop-ins say.
 
 use cgauge_lab::prelude::*;
-use cgauge_systemd::{Systemd, systemd};
+use cgauge_systemd::{Systemd, Variant, systemd};
 
 /// The number of tasks that percentages are of: the least of the machine's limits.
 fn most_tasks() -> Result<u64, Stop> {
@@ -81,12 +81,16 @@ fn drop_ins_limit_slices(
 /// A user's slice may have a third of all tasks: `user-.slice.d` says so for every user.
 #[rstest]
 fn slice_of_a_user_has_a_third_of_all_tasks(lab: Lab, systemd: Systemd) -> Outcome {
-    let slice = systemd.from_file(&lab, "user-4711.slice")?;
+    // It lives as long as a unit in it does (StopWhenUnneeded=).
+    let process = lab.group("home")?.sleeper()?;
+    let session = [("Slice", Variant::from("user-4711.slice"))];
+    let _session = systemd.scope(&lab, "session-1.scope", &[process.pid()], &session)?;
+    let slice = systemd.found(&lab, "user-4711.slice")?;
     lab.interface("pids.max of user-4711.slice")
         .covers([S08])
         .file("pids.max")
         .unit(Unit::Processes)
-        .observed(slice.group().number("pids.max")?)
+        .observed(slice.number("pids.max")?)
         .equals(
             most_tasks()? * 33 / 100,
             "systemd's own user-.slice.d/10-defaults.conf has TasksMax=33%",
