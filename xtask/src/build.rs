@@ -15,6 +15,10 @@ use crate::catalogue::{Kind, Suite};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const STATIC: &str = "-C target-feature=+crt-static -C relocation-model=static";
 
+/// A package that is built by itself: what it depends on shall not decide with which
+/// features, and so into which bytes, the others' dependencies are built.
+const APART: &str = "cgauge-systemd";
+
 /// What goes into a guest.
 #[derive(Clone, Debug)]
 pub struct Binaries {
@@ -50,38 +54,15 @@ struct CargoTarget {
 
 /// Builds the agent, the loads and the named suites.
 pub fn guest_binaries(workspace: &Path, suites: &[&Suite]) -> Result<Binaries> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .current_dir(workspace)
-        .args(["build", "--profile", "guest", "--target", TARGET])
-        .args(["--message-format", "json-render-diagnostics"])
-        .args(["-p", "cgauge-agent", "-p", "cgauge-workloads"])
-        .args(["--bin", "cgauge-agent", "--bin", "cgauge-workload"])
-        // Naming the target keeps the flag off build scripts and macros.
-        .env("RUSTFLAGS", STATIC)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit());
-    for kind in [Kind::Conformance, Kind::Benchmarks] {
-        let (package, target) = match kind {
-            Kind::Conformance => ("cgauge-conformance", "--test"),
-            Kind::Benchmarks => ("cgauge-benchmarks", "--bench"),
-        };
-        let of_kind: Vec<_> = suites.iter().filter(|it| it.kind == kind).collect();
-        if !of_kind.is_empty() {
-            command.args(["-p", package, "--features", &format!("{package}/stage")]);
-        }
-        for suite in of_kind {
-            command.args([target, &suite.name]);
-        }
+    let agent = ["-p", "cgauge-agent", "-p", "cgauge-workloads"];
+    let mut arguments = agent.map(str::to_owned).to_vec();
+    arguments.extend(["--bin", "cgauge-agent", "--bin", "cgauge-workload"].map(str::to_owned));
+    let (apart, together): (Vec<&Suite>, _) = suites.iter().partition(|it| it.package == APART);
+    arguments.extend(targets(&together));
+    let mut built = cargo(workspace, &arguments)?;
+    if !apart.is_empty() {
+        built.extend(cargo(workspace, &targets(&apart))?);
     }
-    let output = command.output().context("start cargo")?;
-    if !output.status.success() {
-        bail!(
-            "the guest's binaries do not build (see above); linking them statically needs the \
-             C library's static form: libc6-dev on Debian, glibc-static on Fedora"
-        );
-    }
-    let built = executables(&output.stdout);
     let path_of = |name: &str| {
         let found = built.iter().find(|(it, _)| it == name).map(|(_, path)| path.clone());
         found.with_context(|| format!("cargo built no {name}"))
@@ -95,6 +76,45 @@ pub fn guest_binaries(workspace: &Path, suites: &[&Suite]) -> Result<Binaries> {
         workload: path_of("cgauge-workload")?,
         suites: suites.collect::<Result<_>>()?,
     })
+}
+
+/// Cargo's words for these suites.
+fn targets(suites: &[&Suite]) -> Vec<String> {
+    let mut words = Vec::new();
+    for of_package in suites.chunk_by(|a, b| a.package == b.package) {
+        let package = of_package[0].package;
+        words.extend(["-p", package, "--features", &format!("{package}/stage")].map(str::to_owned));
+        for suite in of_package {
+            let target = match suite.kind {
+                Kind::Conformance => "--test",
+                Kind::Benchmarks => "--bench",
+            };
+            words.extend([target, &suite.name].map(str::to_owned));
+        }
+    }
+    words
+}
+
+/// Builds static binaries, and says what was built.
+fn cargo(workspace: &Path, arguments: &[String]) -> Result<Vec<(String, PathBuf)>> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(workspace)
+        .args(["build", "--profile", "guest", "--target", TARGET])
+        .args(["--message-format", "json-render-diagnostics"])
+        .args(arguments)
+        // Naming the target keeps the flag off build scripts and macros.
+        .env("RUSTFLAGS", STATIC)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("start cargo")?;
+    if !output.status.success() {
+        bail!(
+            "the guest's binaries do not build (see above); linking them statically needs the \
+             C library's static form: libc6-dev on Debian, glibc-static on Fedora"
+        );
+    }
+    Ok(executables(&output.stdout))
 }
 
 /// The cases of one suite among the binaries.

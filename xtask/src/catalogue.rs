@@ -9,15 +9,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use cgauge_record::{Hierarchy, Requirement};
+use cgauge_record::{Driver, Hierarchy, Requirement};
 use serde::Deserialize;
 use syn::visit::Visit;
 
 use crate::flags::Size;
 
-/// Where the suites are, below the workspace's root.
-const SUITES: [(Kind, &str); 2] =
-    [(Kind::Conformance, "suites/conformance"), (Kind::Benchmarks, "suites/benchmarks")];
+/// The crates that hold suites: what for, where below the workspace's root, and
+/// the package's name.
+const SUITES: [(Kind, &str, &str); 3] = [
+    (Kind::Conformance, "suites/conformance", "cgauge-conformance"),
+    (Kind::Conformance, "suites/systemd", "cgauge-systemd"),
+    (Kind::Benchmarks, "suites/benchmarks", "cgauge-benchmarks"),
+];
 
 /// What a suite is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct Suite {
     pub name: String,
     /// What it is for.
     pub kind: Kind,
+    /// The package that it is in.
+    pub package: &'static str,
     /// What it needs of a machine.
     pub needs: Needs,
     /// What the source says of its cases, by the name of the function with its
@@ -63,6 +69,9 @@ pub struct Needs {
     /// The hierarchies that it is for, the one to run it on if nobody says first.
     #[serde(default = "unified")]
     pub hierarchies: Vec<Hierarchy>,
+    /// The drivers that it is for, the one to run it with if nobody says first.
+    #[serde(default = "cgroupfs")]
+    pub drivers: Vec<Driver>,
     /// How the names of the cases begin that `--quick` runs; every case if empty.
     #[serde(default)]
     pub quick: Vec<String>,
@@ -73,6 +82,10 @@ pub struct Needs {
 
 fn unified() -> Vec<Hierarchy> {
     vec![Hierarchy::Unified]
+}
+
+fn cgroupfs() -> Vec<Driver> {
+    vec![Driver::Cgroupfs]
 }
 
 fn one() -> u32 {
@@ -159,13 +172,13 @@ struct Metadata {
 /// Reads every suite of the workspace, in the manifests' order.
 pub fn read(workspace: &Path) -> Result<Vec<Suite>> {
     let mut suites = Vec::new();
-    for (kind, folder) in SUITES {
-        suites.extend(read_crate(&workspace.join(folder), kind)?);
+    for (kind, folder, package) in SUITES {
+        suites.extend(read_crate(&workspace.join(folder), kind, package)?);
     }
     Ok(suites)
 }
 
-fn read_crate(folder: &Path, kind: Kind) -> Result<Vec<Suite>> {
+fn read_crate(folder: &Path, kind: Kind, package: &'static str) -> Result<Vec<Suite>> {
     let path = folder.join("Cargo.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let mut manifest: Manifest =
@@ -180,7 +193,7 @@ fn read_crate(folder: &Path, kind: Kind) -> Result<Vec<Suite>> {
             .with_context(|| format!("{}: suite {}", path.display(), target.name))?;
         let mut functions = BTreeMap::new();
         read_module(&folder.join(&target.path), "", &mut functions)?;
-        suites.push(Suite { name: target.name, kind, needs, functions });
+        suites.push(Suite { name: target.name, kind, package, needs, functions });
     }
     Ok(suites)
 }
@@ -324,6 +337,7 @@ mod tests {
         let suite = Suite {
             name: "s".into(),
             kind: Kind::Conformance,
+            package: "cgauge-conformance",
             needs: Needs {
                 cpus: 1,
                 memory: "1M".into(),
@@ -331,6 +345,7 @@ mod tests {
                 nodes: 1,
                 boot: vec![],
                 hierarchies: unified(),
+                drivers: cgroupfs(),
                 quick: vec![],
                 when: When::Always,
             },

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use cgauge_provision::Userland;
 use cgauge_record::{Clock, Driver, Hierarchy, StageKind};
 use cgauge_reports::{Format, GateFormat};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -70,9 +71,14 @@ pub struct Run {
     /// Hierarchies to test on. [default: the one that each suite is for]
     #[arg(long, value_delimiter = ',')]
     pub hierarchy: Vec<HierarchyFlag>,
-    /// Who makes the groups.
-    #[arg(long, value_delimiter = ',', default_value = "cgroupfs")]
+    /// Who makes the groups. [default: cgroupfs, or the one that each named suite
+    /// is for]
+    #[arg(long, value_delimiter = ',')]
     pub driver: Vec<DriverFlag>,
+    /// The Debian release that a guest with systemd boots: debian:bullseye,
+    /// debian:bookworm, debian:trixie, debian:sid.
+    #[arg(long, value_name = "RELEASE", value_delimiter = ',', default_value = "debian:bookworm")]
+    pub userland: Vec<Userland>,
     /// Where the cases run.
     #[arg(long, value_delimiter = ',', default_value = "vm")]
     pub stage: Vec<StageFlag>,
@@ -332,6 +338,12 @@ macro_rules! flag_of {
         impl From<$flag> for $of {
             fn from(it: $flag) -> Self {
                 match it { $($flag::$variant => Self::$variant),* }
+            }
+        }
+
+        impl From<$of> for $flag {
+            fn from(it: $of) -> Self {
+                match it { $($of::$variant => Self::$variant),* }
             }
         }
     };

@@ -23,6 +23,7 @@ mod prepare;
 mod report;
 mod run;
 mod test;
+mod userland;
 mod work;
 
 use std::path::{Path, PathBuf};

@@ -107,6 +107,9 @@ pub struct RunStart {
     pub hierarchy: Hierarchy,
     /// The driver that was asked for.
     pub driver: Driver,
+    /// What was booted where systemd makes the groups: `debian:bookworm`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub userland: String,
     /// The kernel under test.
     pub kernel: KernelId,
     /// QEMU's version, empty outside a VM.

@@ -156,14 +156,15 @@ fn start(
 
 /// The case's group in each hierarchy: `unified=PATH:memory=PATH`.
 fn groups_of(places: &[Place]) -> String {
-    let one = |it: &Place| {
-        let name = match it.kind() {
+    let each = |it: &Place| {
+        let names = match it.kind() {
             Kind::Unified => "unified",
-            Kind::Legacy(controller) => controller,
+            Kind::Legacy(controllers) => controllers,
         };
-        format!("{name}={}", it.case().path().display())
+        let path = it.case().path().display().to_string();
+        names.split(',').map(|name| format!("{name}={path}")).collect::<Vec<_>>()
     };
-    places.iter().map(one).collect::<Vec<_>>().join(":")
+    places.iter().flat_map(each).collect::<Vec<_>>().join(":")
 }
 
 /// Moves this process to its home in each legacy hierarchy: no clone puts it there.

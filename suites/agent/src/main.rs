@@ -1,5 +1,6 @@
-//! PID 1 of the guest: brings the machine up, stops to be saved if it is told
-//! so, then runs the cases of its job and says how each ended.
+//! PID 1 of the guest, or a service of it where systemd is: brings the machine up,
+//! stops to be saved if it is told so, then runs the cases of its job and says how
+//! each ended.
 //!
 //! It judges nothing: it knows no promise and no bound.
 
@@ -9,6 +10,7 @@ mod case;
 mod channel;
 mod firmware;
 mod port;
+mod systemd;
 mod trees;
 
 use std::collections::BTreeSet;
@@ -44,7 +46,10 @@ fn main() {
 }
 
 fn work(ports: &Ports, channel: &Channel<'_>) -> Result<(), Box<dyn std::error::Error>> {
-    let trees = boot::come_up()?;
+    let trees = match std::env::args().nth(1).as_deref() {
+        Some("systemd") => systemd::join()?,
+        _ => boot::come_up()?,
+    };
     fs::write("/proc/self/oom_score_adj", "-1000")?;
     let mut prepared = Some(Prepared::new(&trees)?);
     let ready = Message::Ready(ready());

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use cgauge_provision::{Kernel, KernelSpec, Tools};
+use cgauge_provision::{Kernel, KernelSpec, Tools, UserlandImage};
 use cgauge_record::{CaseEnd, CaseStart, Event, KernelId, Planned, RunEnd, RunStart, SCHEMA};
 use cgauge_reports::judge::{Finish, judge};
 use cgauge_reports::{Format, terminal, write_into};
@@ -58,6 +58,11 @@ pub fn run(workspace: &Path, kind: Kind, flags: &flags::Run) -> Result<Exit> {
     if configurations.is_empty() {
         return Err(usage("nothing is left to run"));
     }
+    // What runs nowhere need not be built.
+    let suites: Vec<&Suite> = suites
+        .into_iter()
+        .filter(|suite| configurations.iter().any(|it| plan::runs_in(suite, it, &flags)))
+        .collect();
     // Early, so that a bad --out fails before anything takes long.
     let target = workspace.join("target").join("cgauge");
     let out = flags.out.clone().unwrap_or_else(|| new_directory(workspace));
@@ -69,6 +74,7 @@ pub fn run(workspace: &Path, kind: Kind, flags: &flags::Run) -> Result<Exit> {
         explain_kernel(it, flags.kernel.is_empty())
     })?;
     let binaries = build::guest_binaries(workspace, &suites)?;
+    let userlands = ground.userlands(configurations.iter().filter_map(|it| it.userland), &say)?;
     let listed: Vec<_> = suites
         .iter()
         .map(|suite| (*suite, build::cases_of_suite(&binaries, &suite.name)))
@@ -82,15 +88,19 @@ pub fn run(workspace: &Path, kind: Kind, flags: &flags::Run) -> Result<Exit> {
         let mut cases = cases.clone();
         cases.retain(|case| {
             let of = |it: &&&Suite| it.name == case.suite;
-            let runs = |it: &&Suite| plan::runs_on(it, configuration.hierarchy, &flags);
+            let runs = |it: &&Suite| plan::runs_in(it, configuration, &flags);
             suites.iter().find(of).is_some_and(runs)
         });
         if let Some(rerun) = &rerun {
             cases.retain(|it| rerun.wants(&configuration.name(), &it.suite, &it.name));
         }
-        units.push(Unit::new(configuration, kernel, cases, &suites, &flags)?);
+        // A configuration in which nothing is wanted is none.
+        if !cases.is_empty() {
+            let userland = userlands.iter().find(|it| Some(it.userland) == configuration.userland);
+            units.push(Unit::new(configuration, kernel, userland, cases, &suites, &flags)?);
+        }
     }
-    if units.iter().all(|it| it.cases.is_empty()) {
+    if units.is_empty() {
         eprintln!("nothing to run again: every case of that run passed or was skipped");
         return Ok(Exit::Fine);
     }
@@ -163,13 +173,15 @@ impl<'a> Unit<'a> {
     fn new(
         configuration: &'a Configuration,
         kernel: &'a Kernel,
+        userland: Option<&UserlandImage>,
         cases: Vec<Case>,
         suites: &[&Suite],
         flags: &flags::Run,
     ) -> Result<Self> {
         let mut machines: Vec<Machine> = Vec::new();
         for suite in suites.iter().filter(|it| cases.iter().any(|case| case.suite == it.name)) {
-            let needs = Needs::of(suite, flags.cpus, flags.memory)?;
+            let mut needs = Needs::of(suite, flags.cpus, flags.memory)?;
+            needs.userland = userland.cloned();
             match machines.iter_mut().find(|it| it.needs == needs) {
                 Some(machine) => machine.suites.push(suite.name.clone()),
                 None => machines.push(Machine {
@@ -313,6 +325,7 @@ impl Shared {
             clock: self.common.clock,
             hierarchy: unit.configuration.hierarchy,
             driver: unit.configuration.driver,
+            userland: unit.configuration.userland.map_or_else(String::new, |it| it.to_string()),
             kernel: KernelId {
                 release: first.map_or(&unit.kernel.release, |it| &it.ready().release).clone(),
                 version: first.map_or_else(String::new, |it| it.ready().version.clone()),
