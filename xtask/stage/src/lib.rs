@@ -10,6 +10,9 @@ use std::time::Duration;
 use cgauge_record::{Job, Message};
 use nix::errno::Errno;
 
+mod child;
+mod messages;
+mod patience;
 pub mod vm;
 
 /// Runs jobs, each in a guest.
