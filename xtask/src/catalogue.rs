@@ -66,6 +66,11 @@ pub struct Needs {
     /// How the names of the cases begin that `--quick` runs; every case if empty.
     #[serde(default)]
     pub quick: Vec<String>,
+    /// The cases that are safe and hold on a kernel with others on it: how their
+    /// names begin, and how many CPUs they need. They touch nothing outside their
+    /// own groups. Every other needs a kernel of its own.
+    #[serde(default)]
+    pub shared_kernel: BTreeMap<String, u32>,
     /// Whether `run` without a suite's name runs it.
     #[serde(default)]
     pub when: When,
@@ -332,6 +337,7 @@ mod tests {
                 boot: vec![],
                 hierarchies: unified(),
                 quick: vec![],
+                shared_kernel: BTreeMap::new(),
                 when: When::Always,
             },
             functions: [

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cgauge_record::{Clock, Driver, Hierarchy, StageKind};
 use cgauge_reports::{Format, GateFormat};
+use cgauge_stage::container::Name as Engine;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::gate::Percent;
@@ -48,6 +49,10 @@ pub enum Command {
     Files(Files),
     /// Show or fetch kernels.
     Kernels(Kernels),
+    /// Wait for the end of a run, then clear away what it left: started by runs
+    /// themselves.
+    #[command(hide = true)]
+    Keeper,
     /// Say what this machine can do, and what is missing for the rest.
     Doctor,
     /// Run the project's own tests: unit tests, then short real runs in a VM.
@@ -75,9 +80,16 @@ pub struct Run {
     #[arg(long, value_delimiter = ',', default_value = "vm")]
     pub stage: Vec<StageFlag>,
     /// The clock of every figure: virtual counts the guest's instructions and
-    /// repeats to the nanosecond, wall is real time.
-    #[arg(long, default_value = "virtual")]
-    pub clock: ClockFlag,
+    /// repeats to the nanosecond, wall is real time. [default: virtual in a VM;
+    /// elsewhere there is none but wall]
+    #[arg(long)]
+    pub clock: Option<ClockFlag>,
+    /// With --stage container: the engine. [default: the first that works]
+    #[arg(long, value_name = "NAME")]
+    pub engine: Option<EngineFlag>,
+    /// With --stage host: do not ask whether loads may run beside everything else.
+    #[arg(long)]
+    pub yes: bool,
     /// Only cases whose name contains this.
     #[arg(long, value_name = "SUBSTRING")]
     pub case: Vec<String>,
@@ -264,6 +276,7 @@ macro_rules! flag_of {
     };
 }
 flag_of!(HierarchyFlag => Hierarchy { Unified, Legacy, Hybrid });
+flag_of!(EngineFlag => Engine { Runc, Crun });
 flag_of!(DriverFlag => Driver { Cgroupfs, Systemd });
 flag_of!(StageFlag => StageKind { Vm, Container, Host });
 flag_of!(ClockFlag => Clock { Virtual, Wall });

@@ -6,11 +6,14 @@
 use std::collections::BTreeSet;
 
 use cgauge_provision::nearest;
-use cgauge_record::{Driver, Hierarchy, StageKind};
+use cgauge_record::{Clock, Driver, Hierarchy, StageKind};
 
 use crate::catalogue::{Kind, Suite, When};
 use crate::exit::UsageError;
 use crate::flags::{Partition, Run};
+
+/// How the machine's own kernel is named.
+const OWN_KERNEL: &str = "host";
 
 /// One case to run on every configuration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,15 +138,15 @@ pub fn configurations(
 ) -> (Vec<Configuration>, Vec<String>) {
     let mut possible = Vec::new();
     let mut left_out = Vec::new();
-    for kernel in kernels {
-        for hierarchy in hierarchies(suites, flags) {
-            for driver in &flags.driver {
-                for stage in &flags.stage {
+    for stage in flags.stage.iter().map(|it| StageKind::from(*it)) {
+        for kernel in kernels_of(stage, kernels, flags) {
+            for hierarchy in hierarchies(suites, flags) {
+                for driver in &flags.driver {
                     let it = Configuration {
                         kernel: kernel.clone(),
                         hierarchy,
                         driver: (*driver).into(),
-                        stage: (*stage).into(),
+                        stage,
                     };
                     match obstacle(&it, suites, flags) {
                         None => possible.push(it),
@@ -154,6 +157,23 @@ pub fn configurations(
         }
     }
     (possible, left_out)
+}
+
+/// The kernels that the user named; outside a VM the machine's own if none is.
+fn kernels_of(stage: StageKind, kernels: &[String], flags: &Run) -> Vec<String> {
+    if stage != StageKind::Vm && flags.kernel.is_empty() {
+        return vec![OWN_KERNEL.to_owned()];
+    }
+    kernels.to_vec()
+}
+
+/// The clock that figures of this stage are taken by.
+pub fn clock(stage: StageKind, flags: &Run) -> Clock {
+    match flags.clock {
+        Some(clock) => clock.into(),
+        None if stage == StageKind::Vm => Clock::Virtual,
+        None => Clock::Wall,
+    }
 }
 
 /// The hierarchies that the user named, else those that the suites are for.
@@ -184,8 +204,14 @@ fn obstacle(it: &Configuration, suites: &[&Suite], flags: &Run) -> Option<&'stat
     if it.driver != Driver::Cgroupfs {
         return Some("the suites of this version make their groups themselves (cgroupfs)");
     }
-    if it.stage != StageKind::Vm {
-        return Some("the suites of this version run in a VM, where they can hurt nobody");
+    if it.stage == StageKind::Vm {
+        return None;
+    }
+    if it.kernel != OWN_KERNEL {
+        return Some("outside a VM there is this machine's kernel only (--kernel host)");
+    }
+    if clock(it.stage, flags) == Clock::Virtual {
+        return Some("the virtual clock is a VM's (--stage vm); elsewhere there is the wall clock");
     }
     None
 }
@@ -217,6 +243,7 @@ mod tests {
             boot: vec![],
             hierarchies: vec![Hierarchy::Unified],
             quick,
+            shared_kernel: [].into(),
             when,
         };
         Suite { name: name.into(), kind: Kind::Conformance, needs, functions: [].into() }
