@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use cgauge_lab::kernel::{Cloned, Refusal, Side, clone_into};
 use cgauge_lab::lies;
-use cgauge_record::{Ending, JobCase, Touch};
+use cgauge_record::{Ending, JobCase, Lie};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
@@ -87,7 +87,7 @@ impl Prepared {
         let differences = self.before.compare();
         ending.leftovers = differences.leftovers;
         ending.kernel_complaints = differences.kernel_complaints;
-        ending.touched = touched();
+        ending.lies = lies_to_tell();
         let refusals = self.places.iter().filter_map(|it| {
             it.clear(|| {
                 reap(None);
@@ -98,14 +98,13 @@ impl Prepared {
     }
 }
 
-/// What a traced case asked of the kernel.
-fn touched() -> Vec<Touch> {
+/// The lies that a traced case noted.
+fn lies_to_tell() -> Vec<Lie> {
     let text = std::fs::read_to_string(lies::TRACE).unwrap_or_default();
-    let mut touched: Vec<Touch> =
-        text.lines().filter_map(|it| serde_json::from_str(it).ok()).collect();
-    touched.sort();
-    touched.dedup();
-    touched
+    let mut noted: Vec<Lie> = text.lines().filter_map(|it| serde_json::from_str(it).ok()).collect();
+    noted.sort();
+    noted.dedup();
+    noted
 }
 
 fn start(

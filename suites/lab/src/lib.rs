@@ -9,7 +9,7 @@ mod case;
 pub mod check;
 pub mod disk;
 pub mod eventfd;
-pub mod ext;
+pub mod filesystem;
 mod group;
 pub mod hierarchy;
 pub mod kernel;

@@ -55,9 +55,15 @@ impl Saved {
         };
         fs::create_dir_all(&guests).map_err(failed(&guests))?;
         let lock = File::create(&lock_path).map_err(failed(&lock_path))?;
-        // Two harnesses that want the same guest make it once.
-        lock.lock().map_err(failed(&lock_path))?;
-        if !folder.join("state").exists() {
+        // A reader from the start: a run that has the guest in use for an hour keeps
+        // nobody else from using it.
+        lock.lock_shared().map_err(failed(&lock_path))?;
+        let is_whole = || folder.join("state").exists();
+        if !is_whole() {
+            // Two harnesses that want the same guest make it once.
+            lock.lock().map_err(failed(&lock_path))?;
+        }
+        if !is_whole() {
             let staging = tempfile::Builder::new()
                 .prefix(".saving-")
                 .tempdir_in(&guests)
