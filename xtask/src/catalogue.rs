@@ -66,9 +66,10 @@ pub struct Needs {
     /// How the names of the cases begin that `--quick` runs; every case if empty.
     #[serde(default)]
     pub quick: Vec<String>,
-    /// The cases that are safe and hold on a kernel with others on it: how their
-    /// names begin, and how many CPUs they need. They touch nothing outside their
-    /// own groups. Every other needs a kernel of its own.
+    /// The functions or modules of cases that are safe and hold on a kernel with
+    /// others on it, by their whole name (`*` is all), and how many CPUs they need.
+    /// They touch nothing outside their own groups. Every other needs a kernel of
+    /// its own.
     #[serde(default)]
     pub shared_kernel: BTreeMap<String, u32>,
     /// Whether `run` without a suite's name runs it.
@@ -360,6 +361,12 @@ mod tests {
             let without_promise: Vec<_> =
                 suite.functions.iter().filter(|(_, it)| it.promise.is_empty()).collect();
             assert!(without_promise.is_empty(), "{}: {without_promise:?}", suite.name);
+            for name in suite.needs.shared_kernel.keys() {
+                let module = format!("{name}::");
+                let is_there = |it: &String| it == name || it.starts_with(&module);
+                let known = name == "*" || suite.functions.keys().any(is_there);
+                assert!(known, "{}: shared_kernel names {name}, which is not there", suite.name);
+            }
             let naming = suite.functions.values().filter(|it| !it.requirements.is_empty()).count();
             // Some name theirs in a table, which only a run can read.
             assert!(

@@ -194,7 +194,11 @@ fn rootfs(work: &Path, binaries: &Binaries, suite: &str) -> Result<PathBuf> {
 
 /// Why a case does not run beside others on this kernel; nothing if it does.
 pub fn why_not(suite: &Suite, case: &str, cpus: u32) -> Option<String> {
-    let says = suite.needs.shared_kernel.iter().filter(|(name, _)| case.starts_with(*name));
+    let speaks_of = |name: &str| {
+        let rest = case.strip_prefix(name);
+        name == "*" || rest.is_some_and(|it| it.is_empty() || it.starts_with("::"))
+    };
+    let says = suite.needs.shared_kernel.iter().filter(|(name, _)| speaks_of(name));
     let Some((_, needed)) = says.max_by_key(|(name, _)| name.len()) else {
         return Some(format!("it needs a kernel of its own{}", what_for(suite)));
     };
@@ -248,4 +252,84 @@ fn spare(meminfo: &str) -> u64 {
     let line = meminfo.lines().find_map(|it| it.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|it| it.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     kib.unwrap_or(0) << 10
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use cgauge_record::{Driver, Hierarchy};
+
+    use super::*;
+    use crate::catalogue::{Kind, Needs as Asked, When};
+
+    fn suite(modules: &[&str], nodes: u32, shared: &[(&str, u32)]) -> Suite {
+        Suite {
+            name: "legacy-memory".into(),
+            kind: Kind::Conformance,
+            needs: Asked {
+                cpus: 1,
+                memory: "512M".into(),
+                modules: modules.iter().map(|it| (*it).into()).collect(),
+                nodes,
+                boot: Vec::new(),
+                hierarchies: vec![Hierarchy::Legacy],
+                quick: Vec::new(),
+                shared_kernel: shared.iter().map(|(name, cpus)| ((*name).into(), *cpus)).collect(),
+                when: When::Always,
+            },
+            functions: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_case_runs_beside_others_only_if_its_suite_says_so() {
+        let suite = suite(&["zram num_devices=1"], 2, &[("limit::holds", 1), ("notices", 4)]);
+        for case in ["limit::holds", "limit::holds::case_1"] {
+            assert_eq!(why_not(&suite, case, 2), None, "{case}");
+        }
+        let told = |case: &str| why_not(&suite, case, 2).unwrap();
+        insta::assert_snapshot!(told("limit::holds_more"), @"it needs a kernel of its own (its suite: the modules zram; 2 memory nodes)");
+        insta::assert_snapshot!(told("notices::threshold::case_1"), @"it needs 4 CPUs, and this machine has 2");
+        assert_eq!(why_not(&suite, "notices::threshold::case_1", 4), None);
+    }
+
+    #[test]
+    fn what_cannot_be_here_is_left_out_with_the_reason() {
+        let here = |rights, engines: &[Name]| OwnKernel {
+            trees: Trees::read("1 1 0:9 / /c/pids rw - cgroup cgroup rw,pids\n", "pids\t8\t1\t1\n"),
+            engines: engines
+                .iter()
+                .map(|name| Engine { name: *name, program: "/x".into(), version: String::new() })
+                .collect(),
+            wanted: None,
+            rights,
+            spare_bytes: 0,
+            most_pids: 0,
+        };
+        let configuration = |hierarchy, stage| Configuration {
+            kernel: "host".into(),
+            hierarchy,
+            driver: Driver::Cgroupfs,
+            stage,
+        };
+        let told = |own: &OwnKernel, hierarchy, stage| {
+            own.leave_out(vec![configuration(hierarchy, stage)]).1.join("\n")
+        };
+        let (legacy, unified) = (Hierarchy::Legacy, Hierarchy::Unified);
+        let able = here(Rights::Root, &[Name::Runc]);
+        assert_eq!(told(&able, legacy, StageKind::Container), "");
+        assert_eq!(told(&here(Rights::User, &[]), unified, StageKind::Vm), "");
+        insta::assert_snapshot!(told(&able, unified, StageKind::Container), @"host/unified/cgroupfs/container is left out: the hierarchy of this machine is another (legacy, with pids)");
+        insta::assert_snapshot!(told(&here(Rights::User, &[]), legacy, StageKind::Host), @"host/legacy/cgroupfs/host is left out: only root may make groups at the top of a hierarchy");
+        insta::assert_snapshot!(told(&here(Rights::Root, &[]), legacy, StageKind::Container), @"host/legacy/cgroupfs/container is left out: no container engine is here: there would be runc, crun");
+        let other = OwnKernel { wanted: Some(Name::Crun), ..able };
+        insta::assert_snapshot!(told(&other, legacy, StageKind::Container), @"host/legacy/cgroupfs/container is left out: crun is not here");
+    }
+
+    #[test]
+    fn memory_to_spare_is_read() {
+        assert_eq!(spare("MemTotal:  9 kB\nMemAvailable:   2048 kB\n"), 2 << 20);
+        assert_eq!(spare(""), 0);
+    }
 }

@@ -301,6 +301,27 @@ mod tests {
     }
 
     #[test]
+    fn outside_a_vm_there_is_the_machines_kernel_and_the_wall_clock() {
+        let unified = suite("pids", &[], When::Always);
+        let told = |line: &str, kernels: &[&str]| {
+            let (possible, left_out) = configurations(&names(kernels), &[&unified], &flags(line));
+            let names = possible
+                .iter()
+                .map(|it| format!("{} {:?}", it.name(), clock(it.stage, &flags(line))));
+            names.chain(left_out).collect::<Vec<_>>().join("\n")
+        };
+        insta::assert_snapshot!(told("--stage vm,container", &["debian:6.12"]), @"
+        debian:6.12/unified/cgroupfs/vm Virtual
+        host/unified/cgroupfs/container Wall
+        ");
+        insta::assert_snapshot!(told("--stage host --clock virtual", &["debian:6.12"]), @"host/unified/cgroupfs/host is left out: the virtual clock is a VM's (--stage vm); elsewhere there is the wall clock");
+        insta::assert_snapshot!(told("--stage container --kernel debian:6.1 --kernel host", &["debian:6.1", "host"]), @"
+        host/unified/cgroupfs/container Wall
+        debian:6.1/unified/cgroupfs/container is left out: outside a VM there is this machine's kernel only (--kernel host)
+        ");
+    }
+
+    #[test]
     fn a_suite_runs_on_its_own_hierarchy_unless_another_is_named() {
         let unified = suite("pids", &[], When::Always);
         let mut old = suite("blkio", &[], When::Always);

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use cgauge_record::{Job, Message};
 use nix::libc;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::case::Prepared;
 use crate::channel::{Channel, job_of_input};
@@ -30,6 +32,20 @@ pub fn run(words: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
+/// Keeps the agent and all that it starts to so many CPUs, as a guest has no more:
+/// the first of those that it may run on.
+fn keep_to(cpus: u32) -> nix::Result<()> {
+    let own = Pid::from_raw(0);
+    let allowed = sched_getaffinity(own)?;
+    let mut kept = CpuSet::new();
+    let is_allowed = |it: &usize| allowed.is_set(*it) == Ok(true);
+    for cpu in (0..CpuSet::count()).filter(is_allowed).take(cpus as usize) {
+        kept.set(cpu)?;
+    }
+    // A job without a case asks for none.
+    if cpus == 0 { Ok(()) } else { sched_setaffinity(own, &kept) }
+}
+
 fn work(words: impl Iterator<Item = String>, channel: &Channel<'_>) -> Result<(), Error> {
     let mut trees = Vec::new();
     for word in words {
@@ -44,5 +60,6 @@ fn work(words: impl Iterator<Item = String>, channel: &Channel<'_>) -> Result<()
     let prepared = Prepared::new(&trees)?;
     channel.say(&Message::Ready(ready()));
     let job: Job = serde_json::from_slice(&job_of_input()?)?;
+    keep_to(job.cpus)?;
     run_cases(&job, &trees, prepared, channel)
 }

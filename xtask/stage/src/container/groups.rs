@@ -332,7 +332,13 @@ mod tests {
         pids.max 4096
         cpu.max 190000 100000
         ");
-        insta::assert_snapshot!(shown(&Kind::Legacy(Vec::new())), @"");
+        insta::assert_snapshot!(shown(&Kind::Legacy(Vec::new())), @"
+        memory.limit_in_bytes 536870912
+        memory.memsw.limit_in_bytes 536870912
+        pids.max 4096
+        cpu.cfs_period_us 100000
+        cpu.cfs_quota_us 190000
+        ");
     }
 
     #[test]
@@ -341,9 +347,9 @@ mod tests {
         let told = |trees: &Trees, spare, pids| obstacle(trees, BOUNDS, spare, pids).unwrap();
         assert_eq!(obstacle(&all, BOUNDS, 2048 * MIB, 32_768), None);
         insta::assert_snapshot!(told(&legacy(&["memory", "cpu"]), 2048 * MIB, 32_768), @"nothing would bound the pids of a load: groups of this machine have no pids controller (legacy, with memory cpu)");
-        insta::assert_snapshot!(told(&all, 1000 * MIB, 32_768), @"");
-        insta::assert_snapshot!(told(&all, 2048 * MIB, 5000), @"");
+        insta::assert_snapshot!(told(&all, 1000 * MIB, 32_768), @"it may take 512 MiB of memory, which is more than half of the 1000 MiB that this machine has to spare");
+        insta::assert_snapshot!(told(&all, 2048 * MIB, 5000), @"it may take 4096 processes, which is more than half of the 5000 that this machine allows");
         let unified = Trees::read("1 1 0:1 / /c rw - cgroup2 cgroup2 rw\n", "memory\n");
-        insta::assert_snapshot!(told(&unified, 2048 * MIB, 32_768), @"");
+        insta::assert_snapshot!(told(&unified, 2048 * MIB, 32_768), @"nothing would bound the memory of a load: groups of this machine have no memory controller (unified, with no controller); if its hierarchy has one, echo +memory > /c/cgroup.subtree_control gives it to groups");
     }
 }
