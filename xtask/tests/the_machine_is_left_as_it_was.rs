@@ -84,11 +84,16 @@ fn is_of_the_living(folder: &Path) -> bool {
 fn processes() -> BTreeSet<String> {
     let is_ours = |pid: &str| {
         let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
-        let groups = String::from_utf8_lossy(&read("cgroup")).contains("/cgauge-");
-        let program = ["xtask keeper", "runc", "crun", "cgauge-agent", "cgauge-workload"];
-        let started = program.iter().any(|it| line.contains(it)) && !line.contains("qemu");
-        (groups || started).then(|| format!("{pid} {line}"))
+        let line = String::from_utf8_lossy(&read("cmdline")).into_owned();
+        let words: Vec<&str> = line.split('\0').collect();
+        let program = Path::new(words[0]).file_name().and_then(|it| it.to_str());
+        let started = match program.unwrap_or_default() {
+            "runc" | "crun" | "cgauge-agent" | "cgauge-workload" => true,
+            "xtask" => words.get(1) == Some(&"keeper"),
+            _ => false,
+        };
+        let grouped = String::from_utf8_lossy(&read("cgroup")).contains("/cgauge-");
+        (grouped || started).then(|| format!("{pid} {}", words.join(" ")))
     };
     let pids = entries(Path::new("/proc"));
     let names = pids.iter().filter_map(|it| it.file_name()?.to_str()?.parse::<u32>().ok());

@@ -75,22 +75,27 @@ enum Presence {
 /// The controllers without which no load is let loose.
 const BOUNDING: [&str; 3] = ["memory", "pids", "cpu"];
 
-/// Why no load can be bounded here; nothing if it can.
+/// Why no load can be bounded here, whatever it is; nothing if it can.
+#[must_use]
+pub fn why_unbounded(trees: &Trees) -> Option<String> {
+    let missing = BOUNDING.into_iter().find(|it| trees.with(it).is_none())?;
+    let mend = match trees.all().find(|it| it.kind == Kind::Unified) {
+        Some(tree) => format!(
+            "; if its hierarchy has one, echo +{missing} > {}/cgroup.subtree_control gives it to groups",
+            tree.root.display()
+        ),
+        None => String::new(),
+    };
+    Some(format!(
+        "nothing would bound the {missing} of a load: groups of this machine have no {missing} controller ({trees}){mend}"
+    ))
+}
+
+/// Why loads within these bounds may not run here; nothing if they may.
 #[must_use]
 pub fn obstacle(trees: &Trees, bounds: Bounds, spare_bytes: u64, most_pids: u64) -> Option<String> {
-    for controller in BOUNDING {
-        if trees.with(controller).is_none() {
-            let mend = match trees.all().find(|it| it.kind == Kind::Unified) {
-                Some(tree) => format!(
-                    "; if its hierarchy has one, echo +{controller} > {}/cgroup.subtree_control gives it to groups",
-                    tree.root.display()
-                ),
-                None => String::new(),
-            };
-            return Some(format!(
-                "nothing would bound the {controller} of a load: groups of this machine have no {controller} controller ({trees}){mend}"
-            ));
-        }
+    if let Some(why) = why_unbounded(trees) {
+        return Some(why);
     }
     if bounds.memory_bytes > spare_bytes / 2 {
         return Some(format!(

@@ -6,6 +6,7 @@
 //! hierarchy that is below those limits; and all of it goes with the run, however
 //! that ends.
 
+mod birth;
 mod engine;
 mod estate;
 mod groups;
@@ -13,7 +14,6 @@ mod keeper;
 mod oci;
 mod trees;
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -23,13 +23,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cgauge_record::{Hierarchy, Job, Message, Ready};
-use nix::errno::Errno;
-use nix::libc;
 
 pub use self::engine::{Engine, Name};
 pub use self::estate::sweep;
 use self::groups::Room;
-pub use self::groups::{Bounds, Holder, obstacle};
+pub use self::groups::{Bounds, Holder, obstacle, why_unbounded};
 pub use self::keeper::{WORD as KEEPER, keep};
 pub use self::trees::Trees;
 use crate::child::{Child, HeardOut};
@@ -38,6 +36,8 @@ use crate::{Error, GuestEnd, Ran, Stage};
 
 /// The word by which the agent learns that it is no VM's PID 1.
 const STDIO: &str = "stdio";
+/// The agent, from a guest's root.
+const AGENT: &str = "/bin/cgauge-agent";
 /// Lines that are kept of what a guest writes beside its messages.
 const CONSOLE_LINES: usize = 200;
 
@@ -119,21 +119,20 @@ impl Container {
         let engine = match &self.settings.way {
             Way::Engine(engine) => engine,
             Way::Bare => {
-                let mut command = Command::new(rootfs.join("bin/cgauge-agent"));
+                let mut command = Command::new(AGENT);
                 let tree =
                     |(name, group): &(String, PathBuf)| format!("{name}={}", group.display());
                 command.arg(STDIO).args(shown.iter().map(tree)).env_clear();
                 return Ok(command);
             }
         };
-        let mut words = vec!["/bin/cgauge-agent".to_owned(), STDIO.to_owned()];
+        let mut words = vec![AGENT.to_owned(), STDIO.to_owned()];
         words.extend(shown.iter().map(|(name, _)| format!("{name}={}", oci::place_of(name))));
         let config = oci::config(&oci::Container {
             rootfs,
             words,
             group: room.inside("inside"),
             shown: &shown,
-            capabilities: oci::CAPABILITIES.to_vec(),
         });
         write(&folder.join("config.json"), config.to_string().as_bytes())?;
         Ok(engine.run(folder, &folder.join("state"), &room.name()))
@@ -172,7 +171,10 @@ impl Stage for Container {
             .stderr(open(&file("console"), File::options().create(true).append(true))?)
             // Ctrl-C is for the harness, which then ends its guests.
             .process_group(0);
-        enter(&mut command, room.doors());
+        birth::enter(&mut command, room.doors());
+        if self.settings.way == Way::Bare {
+            birth::confine(&mut command, &self.settings.rootfs);
+        }
         let program = PathBuf::from(command.get_program());
         let child = command.spawn().map_err(|source| Error::File { path: program, source })?;
         let mut child = Child::new(child, &file("records"))?;
@@ -183,35 +185,6 @@ impl Stage for Container {
             HeardOut::Ended(end) => end,
         };
         Ok(Ran { end, console })
-    }
-}
-
-/// Has the process enter its groups before it does anything, and end with the
-/// thread that starts it.
-fn enter(command: &mut Command, doors: Vec<CString>) {
-    let parent = std::process::id().cast_signed();
-    // SAFETY: only system calls between fork and exec; what they need is made.
-    unsafe {
-        command.pre_exec(move || {
-            // The thread that starts a guest also waits for its end.
-            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-            // It may have died before it could be told so.
-            if libc::getppid() != parent {
-                libc::_exit(127);
-            }
-            for door in &doors {
-                let fd =
-                    Errno::result(libc::open(door.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC))?;
-                Errno::result(libc::write(fd, c"0".as_ptr().cast(), 1))?;
-                Errno::result(libc::close(fd))?;
-            }
-            // Whatever it mounts is nobody else's.
-            Errno::result(libc::unshare(libc::CLONE_NEWNS))?;
-            let none = std::ptr::null();
-            let private = libc::MS_REC | libc::MS_PRIVATE;
-            Errno::result(libc::mount(none, c"/".as_ptr(), none, private, none.cast()))?;
-            Ok(())
-        });
     }
 }
 

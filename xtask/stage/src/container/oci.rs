@@ -8,19 +8,20 @@ use serde_json::{Value, json};
 /// What a guest may do with the machine: all that the safe cases need of root, and
 /// nothing that reaches beyond its groups. No mounts, modules, devices, clock,
 /// reboot.
-pub(super) const CAPABILITIES: [&str; 12] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_IPC_LOCK",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_NICE",
-    "CAP_SYS_PTRACE",
+/// By number, as `linux/capability.h` has them, and name.
+pub(super) const CAPABILITIES: [(u32, &str); 12] = [
+    (0, "CAP_CHOWN"),
+    (1, "CAP_DAC_OVERRIDE"),
+    (2, "CAP_DAC_READ_SEARCH"),
+    (3, "CAP_FOWNER"),
+    (4, "CAP_FSETID"),
+    (5, "CAP_KILL"),
+    (6, "CAP_SETGID"),
+    (7, "CAP_SETUID"),
+    (8, "CAP_SETPCAP"),
+    (14, "CAP_IPC_LOCK"),
+    (19, "CAP_SYS_PTRACE"),
+    (23, "CAP_SYS_NICE"),
 ];
 /// Where the groups are in the container.
 pub(super) const GROUPS: &str = "/sys/fs/cgroup";
@@ -36,8 +37,6 @@ pub(super) struct Container<'a> {
     pub(super) group: String,
     /// For each tree its name and the group to show as its root.
     pub(super) shown: &'a [(String, PathBuf)],
-    /// Capabilities that there are to give.
-    pub(super) capabilities: Vec<&'static str>,
 }
 
 /// Where a tree is mounted in the container.
@@ -47,7 +46,7 @@ pub(super) fn place_of(tree: &str) -> String {
 
 /// The text of `config.json`.
 pub(super) fn config(container: &Container<'_>) -> Value {
-    let capabilities = &container.capabilities;
+    let capabilities = CAPABILITIES.map(|(_, name)| name);
     let mut mounts = vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
@@ -112,7 +111,6 @@ mod tests {
             words: vec!["/bin/agent".to_owned(), "stdio".to_owned()],
             group: "/x/0/inside".to_owned(),
             shown: &shown,
-            capabilities: CAPABILITIES.to_vec(),
         });
         insta::assert_snapshot!(serde_json::to_string_pretty(&config).unwrap(), @r#"
         {
