@@ -276,7 +276,7 @@ macro_rules! flag_of {
     };
 }
 flag_of!(HierarchyFlag => Hierarchy { Unified, Legacy, Hybrid });
-flag_of!(EngineFlag => Engine { Runc, Crun });
+flag_of!(EngineFlag => Engine { Runc, Crun, Podman });
 flag_of!(DriverFlag => Driver { Cgroupfs, Systemd });
 flag_of!(StageFlag => StageKind { Vm, Container, Host });
 flag_of!(ClockFlag => Clock { Virtual, Wall });

@@ -300,7 +300,12 @@ mod tests {
             trees: Trees::read("1 1 0:9 / /c/pids rw - cgroup cgroup rw,pids\n", "pids\t8\t1\t1\n"),
             engines: engines
                 .iter()
-                .map(|name| Engine { name: *name, program: "/x".into(), version: String::new() })
+                .map(|name| Engine {
+                    name: *name,
+                    program: "/x".into(),
+                    version: String::new(),
+                    runtime: None,
+                })
                 .collect(),
             wanted: None,
             rights,

@@ -46,7 +46,7 @@ impl Picture {
         Self {
             // Others make and remove groups while this runs; ours are known by name.
             groups: groups.into_iter().filter(ours).collect(),
-            mounts: read("/proc/self/mountinfo").lines().map(str::to_owned).collect(),
+            mounts: read("/proc/thread-self/mountinfo").lines().map(str::to_owned).collect(),
             processes: processes(),
             limits: read("/proc/self/limits"),
             bundles: entries(&work()).into_iter().filter(|it| !is_of_the_living(it)).collect(),
@@ -131,11 +131,20 @@ fn settled(before: &Picture) -> Result<Duration, String> {
     }
 }
 
+/// What others mount meanwhile is not seen here; what a run would mount is.
+fn see_no_other_mounts() {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+}
+
 fn can_run() -> bool {
     let engines = Engine::find_all(&std::env::var_os("PATH").unwrap_or_default());
     let root = nix::unistd::geteuid().is_root();
     if engines.is_empty() || !root {
-        eprintln!("not run: it needs root and one of runc and crun");
+        eprintln!("not run: it needs root and a container engine");
     }
     root && !engines.is_empty()
 }
@@ -149,6 +158,7 @@ fn killed_at_random_moments(stage: &str) {
     if !can_run() {
         return;
     }
+    see_no_other_mounts();
     let line = format!("{RUN} {stage}");
     let folder = tempfile::tempdir().unwrap();
     let before = Picture::take();
@@ -200,6 +210,7 @@ fn what_a_run_and_its_keeper_left_goes_with_the_next() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
+    see_no_other_mounts();
     let before = Picture::take();
     // A group of the dead, as if the keeper had been killed too.
     let trees = Trees::of_this_machine();

@@ -54,12 +54,18 @@ pub(super) fn confine(command: &mut Command, root: &Path) {
     let shown = [(c"/proc", "proc"), (c"/sys", "sys"), (c"/dev", "dev")]
         .map(|(it, to)| (it, text(&root.join(to))));
     let fresh = ["tmp", "run"].map(|it| text(&root.join(it)));
+    let sysctl = text(&root.join("proc/sys"));
     let root = text(root);
     // SAFETY: only system calls between fork and exec; what they need is made.
     unsafe {
         command.pre_exec(move || {
             for (from, to) in &shown {
                 mount(from, to, None, libc::MS_BIND | libc::MS_REC)?;
+            }
+            // Hierarchies are mounts of their own, and stay writable.
+            mount(&sysctl, &sysctl, None, libc::MS_BIND)?;
+            for it in [&sysctl, &shown[1].1] {
+                mount(it, it, None, libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY)?;
             }
             for to in &fresh {
                 mount(c"tmpfs", to, Some(c"tmpfs"), libc::MS_NOSUID | libc::MS_NODEV)?;
@@ -71,6 +77,19 @@ pub(super) fn confine(command: &mut Command, root: &Path) {
                     // One that the kernel does not have is none to give up.
                     libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0);
                 }
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Has an engine keep what it would keep for good where it goes with it.
+pub(super) fn forget(command: &mut Command) {
+    // SAFETY: only system calls between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            for place in [c"/run", c"/dev/shm"] {
+                mount(c"tmpfs", place, Some(c"tmpfs"), libc::MS_NOSUID | libc::MS_NODEV)?;
             }
             Ok(())
         });

@@ -7,6 +7,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::sys::resource::{Resource, getrlimit};
+
+use super::oci::{CAPABILITIES, Container, place_of};
+
 /// An engine by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
@@ -14,11 +18,13 @@ pub enum Name {
     Runc,
     /// The runtime in C.
     Crun,
+    /// The engine without a daemon.
+    Podman,
 }
 
 impl Name {
     /// Every one, in the order in which they are tried.
-    pub const ALL: [Self; 2] = [Self::Runc, Self::Crun];
+    pub const ALL: [Self; 3] = [Self::Runc, Self::Crun, Self::Podman];
 
     /// The name of its program.
     #[must_use]
@@ -26,6 +32,7 @@ impl Name {
         match self {
             Self::Runc => "runc",
             Self::Crun => "crun",
+            Self::Podman => "podman",
         }
     }
 }
@@ -39,6 +46,9 @@ pub struct Engine {
     pub program: PathBuf,
     /// What it says of itself, as `runc version 1.1.5`.
     pub version: String,
+    /// What podman is to start containers with: runc where it is, for crun does not
+    /// know every hierarchy.
+    pub runtime: Option<PathBuf>,
 }
 
 impl fmt::Display for Engine {
@@ -55,11 +65,7 @@ impl Engine {
     }
 
     fn find(name: Name, search_path: &OsStr) -> Option<Self> {
-        let mut folders = std::env::split_paths(search_path);
-        let program = folders.find_map(|folder| {
-            let program = folder.join(name.program());
-            program.is_file().then_some(program)
-        })?;
+        let program = on_path(name, search_path)?;
         let output = Command::new(&program)
             .arg("--version")
             .stdin(Stdio::null())
@@ -68,16 +74,75 @@ impl Engine {
             .ok()?;
         let text = String::from_utf8_lossy(&output.stdout);
         let version = text.lines().next().filter(|_| output.status.success())?.trim().to_owned();
-        Some(Self { name, program, version })
+        let runtime = match name {
+            Name::Podman => on_path(Name::Runc, search_path),
+            Name::Runc | Name::Crun => None,
+        };
+        Some(Self { name, program, version, runtime })
     }
 
-    /// The command that runs `bundle` as the container `name`, and keeps what it
-    /// has to remember below `state`.
-    pub(super) fn run(&self, bundle: &Path, state: &Path, name: &str) -> Command {
+    /// The command that runs `container`, whose bundle is in `folder`, under this
+    /// name. What the engine has to remember it keeps in the folder.
+    pub(super) fn run(&self, container: &Container<'_>, folder: &Path, name: &str) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg("--root").arg(state).arg("run").arg("--bundle").arg(bundle).arg(name);
+        let state = folder.join("state");
+        match self.name {
+            Name::Runc | Name::Crun => {
+                command.arg("--root").arg(state).arg("run").arg("--bundle").arg(folder).arg(name);
+            }
+            Name::Podman => {
+                // Its own `/run` goes with it; the path may not be long.
+                command.arg("--root").arg(state).args([
+                    "--runroot",
+                    "/run/r",
+                    "--tmpdir",
+                    "/run/t",
+                ]);
+                if let Some(runtime) = &self.runtime {
+                    command.arg("--runtime").arg(runtime);
+                }
+                command.args(podman(container, name));
+            }
+        }
         command
     }
+}
+
+fn on_path(name: Name, search_path: &OsStr) -> Option<PathBuf> {
+    let mut programs = std::env::split_paths(search_path).map(|it| it.join(name.program()));
+    programs.find(|it| it.is_file())
+}
+
+/// What podman is told: all that the bundle says, in its own words.
+fn podman(container: &Container<'_>, name: &str) -> Vec<String> {
+    let line = "--cgroup-manager cgroupfs --storage-driver vfs --events-backend none run --rm \
+                --interactive --network none --cgroupns host --pid private --ipc private \
+                --uts private --hostname cgauge --no-hosts --log-driver none --pids-limit -1 \
+                --read-only --read-only-tmpfs=false --tmpfs /tmp:mode=1777 --tmpfs /run:mode=755 \
+                --security-opt no-new-privileges --security-opt seccomp=unconfined \
+                --security-opt apparmor=unconfined --security-opt label=disable --cap-drop all";
+    let mut words: Vec<String> = line.split_ascii_whitespace().map(str::to_owned).collect();
+    words.extend(CAPABILITIES.map(|(_, name)| format!("--cap-add={name}")));
+    // Its own wish is more than who lacks CAP_SYS_RESOURCE may grant.
+    for (name, resource) in [("nofile", Resource::RLIMIT_NOFILE), ("nproc", Resource::RLIMIT_NPROC)]
+    {
+        if let Ok((soft, hard)) = getrlimit(resource) {
+            words.push(format!("--ulimit={name}={soft}:{hard}"));
+        }
+    }
+    words.extend([
+        "--name".into(),
+        name.into(),
+        "--cgroup-parent".into(),
+        container.parent.clone(),
+    ]);
+    for (tree, group) in container.shown {
+        let to = place_of(tree);
+        words.push(format!("--mount=type=bind,source={},destination={to}", group.display()));
+    }
+    words.extend(["--rootfs".to_owned(), container.rootfs.display().to_string()]);
+    words.extend(container.words.iter().cloned());
+    words
 }
 
 #[cfg(test)]

@@ -214,9 +214,9 @@ impl Room<'_> {
         format!("{}-{}", self.holder.estate.name, self.number)
     }
 
-    /// The path from a hierarchy's root to a group of this name, below the limits.
-    pub(super) fn inside(&self, name: &str) -> String {
-        format!("/{}/{}/{name}", self.holder.estate.name, self.number)
+    /// The path from a hierarchy's root to the group that has the limits.
+    pub(super) fn path(&self) -> String {
+        format!("/{}/{}", self.holder.estate.name, self.number)
     }
 
     /// The files by which a process enters the room in every hierarchy.

@@ -128,14 +128,9 @@ impl Container {
         };
         let mut words = vec![AGENT.to_owned(), STDIO.to_owned()];
         words.extend(shown.iter().map(|(name, _)| format!("{name}={}", oci::place_of(name))));
-        let config = oci::config(&oci::Container {
-            rootfs,
-            words,
-            group: room.inside("inside"),
-            shown: &shown,
-        });
-        write(&folder.join("config.json"), config.to_string().as_bytes())?;
-        Ok(engine.run(folder, &folder.join("state"), &room.name()))
+        let container = oci::Container { rootfs, words, parent: room.path(), shown: &shown };
+        write(&folder.join("config.json"), oci::config(&container).to_string().as_bytes())?;
+        Ok(engine.run(&container, folder, &room.name()))
     }
 
     /// What the end of the guest's process means.
@@ -172,8 +167,9 @@ impl Stage for Container {
             // Ctrl-C is for the harness, which then ends its guests.
             .process_group(0);
         birth::enter(&mut command, room.doors());
-        if self.settings.way == Way::Bare {
-            birth::confine(&mut command, &self.settings.rootfs);
+        match &self.settings.way {
+            Way::Bare => birth::confine(&mut command, &self.settings.rootfs),
+            Way::Engine(_) => birth::forget(&mut command),
         }
         let program = PathBuf::from(command.get_program());
         let child = command.spawn().map_err(|source| Error::File { path: program, source })?;

@@ -24,7 +24,7 @@ pub(super) const CAPABILITIES: [(u32, &str); 12] = [
     (23, "CAP_SYS_NICE"),
 ];
 /// Where the groups are in the container.
-pub(super) const GROUPS: &str = "/sys/fs/cgroup";
+pub(super) const GROUPS: &str = "/groups";
 
 /// What differs from one container to the next.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ pub(super) struct Container<'a> {
     pub(super) rootfs: &'a Path,
     /// The program and its arguments.
     pub(super) words: Vec<String>,
-    /// Where the runtime makes its own group, from a hierarchy's root.
-    pub(super) group: String,
+    /// The group in which the engine makes its own, from a hierarchy's root.
+    pub(super) parent: String,
     /// For each tree its name and the group to show as its root.
     pub(super) shown: &'a [(String, PathBuf)],
 }
@@ -54,7 +54,6 @@ pub(super) fn config(container: &Container<'_>) -> Value {
         mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777"]),
         mount("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777"]),
         mount("/run", "tmpfs", &["nosuid", "nodev", "mode=755"]),
-        mount(GROUPS, "tmpfs", &["nosuid", "noexec", "nodev", "mode=755"]),
     ];
     for (tree, group) in container.shown {
         let mut it = mount(&place_of(tree), "bind", &["bind", "rw", "nosuid", "noexec", "nodev"]);
@@ -80,7 +79,7 @@ pub(super) fn config(container: &Container<'_>) -> Value {
         "hostname": "cgauge",
         "mounts": mounts,
         "linux": {
-            "cgroupsPath": container.group,
+            "cgroupsPath": format!("{}/inside", container.parent),
             "namespaces": [
                 {"type": "pid"},
                 {"type": "mount"},
@@ -109,7 +108,7 @@ mod tests {
         let config = config(&Container {
             rootfs: Path::new("/work/rootfs"),
             words: vec!["/bin/agent".to_owned(), "stdio".to_owned()],
-            group: "/x/0/inside".to_owned(),
+            parent: "/x/0".to_owned(),
             shown: &shown,
         });
         insta::assert_snapshot!(serde_json::to_string_pretty(&config).unwrap(), @r#"
@@ -220,18 +219,7 @@ mod tests {
               "type": "tmpfs"
             },
             {
-              "destination": "/sys/fs/cgroup",
-              "options": [
-                "nosuid",
-                "noexec",
-                "nodev",
-                "mode=755"
-              ],
-              "source": "tmpfs",
-              "type": "tmpfs"
-            },
-            {
-              "destination": "/sys/fs/cgroup/cpu,cpuacct",
+              "destination": "/groups/cpu,cpuacct",
               "options": [
                 "bind",
                 "rw",
@@ -256,13 +244,13 @@ mod tests {
                 "CAP_DAC_READ_SEARCH",
                 "CAP_FOWNER",
                 "CAP_FSETID",
-                "CAP_IPC_LOCK",
                 "CAP_KILL",
                 "CAP_SETGID",
-                "CAP_SETPCAP",
                 "CAP_SETUID",
-                "CAP_SYS_NICE",
-                "CAP_SYS_PTRACE"
+                "CAP_SETPCAP",
+                "CAP_IPC_LOCK",
+                "CAP_SYS_PTRACE",
+                "CAP_SYS_NICE"
               ],
               "effective": [
                 "CAP_CHOWN",
@@ -270,13 +258,13 @@ mod tests {
                 "CAP_DAC_READ_SEARCH",
                 "CAP_FOWNER",
                 "CAP_FSETID",
-                "CAP_IPC_LOCK",
                 "CAP_KILL",
                 "CAP_SETGID",
-                "CAP_SETPCAP",
                 "CAP_SETUID",
-                "CAP_SYS_NICE",
-                "CAP_SYS_PTRACE"
+                "CAP_SETPCAP",
+                "CAP_IPC_LOCK",
+                "CAP_SYS_PTRACE",
+                "CAP_SYS_NICE"
               ],
               "permitted": [
                 "CAP_CHOWN",
@@ -284,13 +272,13 @@ mod tests {
                 "CAP_DAC_READ_SEARCH",
                 "CAP_FOWNER",
                 "CAP_FSETID",
-                "CAP_IPC_LOCK",
                 "CAP_KILL",
                 "CAP_SETGID",
-                "CAP_SETPCAP",
                 "CAP_SETUID",
-                "CAP_SYS_NICE",
-                "CAP_SYS_PTRACE"
+                "CAP_SETPCAP",
+                "CAP_IPC_LOCK",
+                "CAP_SYS_PTRACE",
+                "CAP_SYS_NICE"
               ]
             },
             "cwd": "/",
