@@ -1,8 +1,9 @@
 //! `test --lies`: proves that the checks can fail.
 //!
 //! Each case runs once honestly, to see which lies would change what it asks of
-//! the kernel, and then under one of them after another, until each of its checks
-//! has failed. A check that no lie turns is listed.
+//! the kernel, and then under them until each of its checks has failed: first
+//! under all of a kind at once, about whatever files, then under one after another.
+//! A check that none turns is listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,9 +13,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cgauge_record::{
-    Check, Clock, Ending, Event, Hierarchy, Job, JobCase, Layer, Lie, Message, Verdict,
+    Asked, Check, Clock, Ending, Event, Hierarchy, Job, JobCase, Layer, Lie, Message, Told, Verdict,
 };
-use cgauge_stage::Stage;
+use cgauge_stage::{GuestEnd, Stage};
 
 use crate::catalogue::Kind;
 use crate::exit::{Exit, usage};
@@ -64,20 +65,30 @@ impl Heard {
     }
 }
 
-/// What became of a case under the lies.
+/// What became of a function's cases under the lies.
+#[derive(Default)]
 struct Tried {
-    case: Case,
-    checks: usize,
+    suite: String,
+    function: String,
+    cases: usize,
+    /// The checks, by name, with why no lie turns each if that is said.
+    checks: BTreeMap<Name, String>,
+    /// Those that a lie turned, or the honest kernel.
+    turned: BTreeSet<Name>,
     lies: usize,
-    /// The checks that no lie turned.
-    left: Vec<Check>,
-    /// Why it could not be tried to its end.
+    /// Why a case could not be tried to its end.
     broken: Option<String>,
 }
 
 impl Tried {
-    fn is_proved(&self) -> bool {
-        self.broken.is_none() && self.left.iter().all(|it| !it.beyond_lies.is_empty())
+    /// The checks that no lie turned.
+    fn left(&self) -> impl Iterator<Item = (&Name, &str)> {
+        let left = self.checks.iter().filter(|(it, _)| !self.turned.contains(it));
+        left.map(|(name, why)| (name, why.as_str()))
+    }
+
+    fn unexplained(&self) -> usize {
+        self.left().filter(|(_, why)| why.is_empty()).count()
     }
 }
 
@@ -120,23 +131,23 @@ pub fn test(workspace: &Path, flags: &Test) -> Result<Exit> {
             score: Score::default(),
         };
         pool::share(functions, workers, &stop, |_, cases| {
-            let mut turned = BTreeSet::new();
-            for case in cases {
-                if let Some(it) = trial.of(case, &mut turned)? {
-                    println!("{}", line(&it));
-                    pool::locked(&tried).push(it);
-                }
+            let function = suite.function_name(&cases[0].name).cloned().unwrap_or_default();
+            let it = trial.of(function, cases)?;
+            if it.cases > 0 {
+                println!("{}", line(&it));
+                pool::locked(&tried).push(it);
             }
             Ok(())
         })?;
     }
     let tried = tried.into_inner().unwrap_or_default();
     print!("{}", summary(&tried));
-    let broken = tried.iter().any(|it| it.broken.is_some());
-    Ok(match tried.iter().all(Tried::is_proved) {
-        true => Exit::Fine,
-        false if broken => Exit::Broken,
-        false => Exit::Failure,
+    Ok(if tried.iter().any(|it| it.broken.is_some()) {
+        Exit::Broken
+    } else if tried.iter().any(|it| it.unexplained() > 0) {
+        Exit::Failure
+    } else {
+        Exit::Fine
     })
 }
 
@@ -150,45 +161,68 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// Tries the checks that are not among those `turned` already, with the same
-    /// function's other parameters. `None` for a case that cannot run on this kernel.
-    fn of(&self, case: &Case, turned: &mut BTreeSet<Name>) -> Result<Option<Tried>> {
-        let mut broken = None;
-        let honest = self.ask(case, Layer::Trace, DEADLINE_MS, &mut broken)?;
-        if honest.skipped && honest.checks.is_empty() {
-            return Ok(None);
-        }
-        let ending = honest.ending.clone().unwrap_or_default();
-        if honest.ending.is_none() {
-            broken.get_or_insert("the honest guest did not come to its end".to_owned());
-        }
-        // What fails on the honest kernel has shown that it can.
-        turned.extend(honest.failed());
-        let all: BTreeSet<Name> = honest.checks.iter().map(Name::of).collect();
-        let mut left = &all - turned;
-        let mut untold = ending.lies;
-        let mut lies = 0;
-        let deadline = 3 * ending.elapsed_ns / 1_000_000 + PATIENCE_MS;
-        while !left.is_empty() && !untold.is_empty() {
-            let now = self.next(&mut untold, &left);
-            lies += now.len();
-            for (lie, failed) in self.tell(case, now, deadline, &mut broken)? {
-                let new = failed.difference(turned).count();
-                *pool::locked(&self.score).entry(lie).or_default() += new;
-                turned.extend(failed);
+    /// Tries the cases of one function, which differ in parameters alone: a check
+    /// that failed in one of them is not tried in the others, nor one that no lie
+    /// turned in the first and that says why.
+    fn of(&self, function: String, cases: &[Case]) -> Result<Tried> {
+        let suite = cases.first().map(|it| it.suite.clone()).unwrap_or_default();
+        let mut tried = Tried { suite, function, ..Tried::default() };
+        let mut in_vain = BTreeSet::new();
+        for case in cases {
+            let honest = self.ask(case, Layer::Trace, DEADLINE_MS, &mut tried.broken)?;
+            if honest.skipped && honest.checks.is_empty() {
+                continue;
             }
-            left = &left - turned;
+            tried.cases += 1;
+            if honest.ending.is_none() && tried.broken.is_none() {
+                tried.broken = Some(format!("the guest of {} was lost", case.name));
+            }
+            // What fails on the honest kernel has shown that it can.
+            tried.turned.extend(honest.failed());
+            let names: BTreeSet<Name> = honest.checks.iter().map(Name::of).collect();
+            let of_case = honest.checks.iter().map(|it| (Name::of(it), it.beyond_lies.clone()));
+            tried.checks.extend(of_case);
+            let left = &(&names - &tried.turned) - &in_vain;
+            self.turn(case, left, honest.ending.unwrap_or_default(), &mut tried)?;
+            let explained = tried.left().filter(|(_, why)| !why.is_empty());
+            in_vain.extend(explained.map(|(name, _)| name.clone()));
         }
-        let mut left: Vec<Check> =
-            honest.checks.into_iter().filter(|it| left.contains(&Name::of(it))).collect();
-        left.sort_by_key(Name::of);
-        left.dedup_by_key(|it| Name::of(it));
-        Ok(Some(Tried { case: case.clone(), checks: all.len(), lies, left, broken }))
+        Ok(tried)
+    }
+
+    /// Tells lies until each of the checks that are `left` has failed, or no lie is left.
+    fn turn(
+        &self,
+        case: &Case,
+        mut left: BTreeSet<Name>,
+        honest: Ending,
+        tried: &mut Tried,
+    ) -> Result<()> {
+        let deadline = 3 * honest.elapsed_ns / 1_000_000 + PATIENCE_MS;
+        let mut together = of_a_kind(&honest.lies);
+        let mut untold = honest.lies;
+        while !left.is_empty() && (!together.is_empty() || !untold.is_empty()) {
+            let now = if together.is_empty() {
+                self.next(&mut untold, &left)
+            } else {
+                together.drain(..self.side_by_side.min(together.len())).collect()
+            };
+            tried.lies += now.len();
+            for (lies, failed) in self.tell(case, now, deadline, &mut tried.broken)? {
+                if let [lie] = &lies[..] {
+                    let new = failed.difference(&tried.turned).count();
+                    *pool::locked(&self.score).entry(lie.clone()).or_default() += new;
+                }
+                tried.turned.extend(failed);
+            }
+            left = &left - &tried.turned;
+        }
+        Ok(())
     }
 
     /// Takes the lies that promise most for the checks that are `left`: about
     /// their files, told with success before, of a kind that most checks see.
-    fn next(&self, untold: &mut Vec<Lie>, left: &BTreeSet<Name>) -> Vec<Lie> {
+    fn next(&self, untold: &mut Vec<Lie>, left: &BTreeSet<Name>) -> Vec<Vec<Lie>> {
         let score = pool::locked(&self.score);
         let promise = |lie: &Lie| {
             let is_about = left.iter().any(|it| it.is_about(&lie.about.file));
@@ -197,21 +231,22 @@ impl Trial<'_> {
             (is_about, turned, std::cmp::Reverse(kind))
         };
         untold.sort_by_key(promise);
-        untold.split_off(untold.len().saturating_sub(self.side_by_side))
+        let next = untold.split_off(untold.len().saturating_sub(self.side_by_side));
+        next.into_iter().rev().map(|it| vec![it]).collect()
     }
 
-    /// Runs the case under each of the lies, and says which checks each turned.
+    /// Runs the case under each set of lies, and says which checks each turned.
     fn tell(
         &self,
         case: &Case,
-        lies: Vec<Lie>,
+        lies: Vec<Vec<Lie>>,
         deadline: u64,
         broken: &mut Option<String>,
-    ) -> Result<Vec<(Lie, BTreeSet<Name>)>> {
-        let tell = |lie: Lie| {
+    ) -> Result<Vec<(Vec<Lie>, BTreeSet<Name>)>> {
+        let tell = |lies: Vec<Lie>| {
             let mut broken = None;
-            let heard = self.ask(case, Layer::Lie(lie.clone()), deadline, &mut broken);
-            heard.map(|it| ((lie, it.failed()), broken))
+            let heard = self.ask(case, Layer::Lies(lies.clone()), deadline, &mut broken);
+            heard.map(|it| ((lies, it.failed()), broken))
         };
         let told: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> =
@@ -254,6 +289,9 @@ impl Trial<'_> {
                 _ => {}
             });
             match ran {
+                Ok(ran) if ran.end == GuestEnd::Interrupted => {
+                    return Err(cgauge_stage::Error::Interrupted.into());
+                }
                 Ok(_) => return Ok(heard),
                 Err(error @ cgauge_stage::Error::Interrupted) => return Err(error.into()),
                 Err(error) => why = Some(error.to_string()),
@@ -264,38 +302,68 @@ impl Trial<'_> {
     }
 }
 
+/// The lies that leave a case going, all of a kind in one guest: so one guest
+/// does for many checks. A kind of one lie is for the single ones to tell.
+fn of_a_kind(lies: &[Lie]) -> Vec<Vec<Lie>> {
+    use Asked::{Call, Read, Start, Watch, Write};
+    use Told::{
+        Accepted, Doubled, Frozen, Ignored, OffByOne, OtherErrno, Scaled, Stuck, Swallowed,
+        Swapped, Unfounded,
+    };
+    let kinds = [
+        (Read, Scaled),
+        (Write, Ignored),
+        (Read, Swapped),
+        (Write, OtherErrno),
+        (Read, Frozen),
+        (Call, Ignored),
+        (Read, OffByOne),
+        (Write, Accepted),
+        (Write, Doubled),
+        (Write, Stuck),
+        (Call, OtherErrno),
+        (Watch, Swallowed),
+        (Watch, Unfounded),
+        (Start, Ignored),
+    ];
+    let of = |(request, told)| {
+        let is_one = |it: &&Lie| it.about.request == request && it.told == told;
+        lies.iter().filter(is_one).cloned().collect::<Vec<_>>()
+    };
+    kinds.into_iter().map(of).filter(|it| it.len() > 1).collect()
+}
+
 fn line(tried: &Tried) -> String {
-    let Tried { case, checks, lies, left, broken } = tried;
-    let mut line = format!("{} {}: {checks} checks, {lies} lies", case.suite, case.name);
+    let Tried { suite, function, cases, checks, lies, broken, .. } = tried;
+    let checks = checks.len();
+    let mut line = format!("{suite} {function}: {cases} cases, {checks} checks, {lies} lies");
     // Writing to a string cannot fail.
     if let Some(why) = broken {
         let _ = write!(line, "\n  NOT TRIED to its end: {why}");
     }
-    for check in left {
-        let word = if check.beyond_lies.is_empty() { "NOT TURNED" } else { "explained" };
-        let _ = write!(line, "\n  {word}  {} ({}) {}", check.what, check.file, check.beyond_lies);
+    for (check, why) in tried.left() {
+        let word = if why.is_empty() { "NOT TURNED" } else { "explained" };
+        let _ = write!(line, "\n  {word}  {} ({}) {why}", check.what, check.file);
     }
     line
 }
 
 fn summary(tried: &[Tried]) -> String {
     let sum = |of: fn(&Tried) -> usize| tried.iter().map(of).sum::<usize>();
-    let left = |it: &Tried| it.left.iter().filter(|it| it.beyond_lies.is_empty()).count();
-    let unexplained: usize = tried.iter().map(left).sum();
+    let (left, unexplained) = (sum(|it| it.left().count()), sum(Tried::unexplained));
     format!(
-        "{} cases, {} checks, {} lies; no lie turned {} checks, of which {} are explained\n",
-        tried.len(),
-        sum(|it| it.checks),
+        "{} cases, {} checks, {} lies; no lie turned {left} checks, of which {} are explained\n",
+        sum(|it| it.cases),
+        sum(|it| it.checks.len()),
         sum(|it| it.lies),
-        sum(|it| it.left.len()),
-        sum(|it| it.left.len()) - unexplained
+        left - unexplained
     )
 }
 
 #[cfg(test)]
 mod tests {
     use cgauge_record::{Asked, CheckKind, Quantity, Told, Touch, Unit};
-    use cgauge_stage::{Error, GuestEnd, Ran};
+    use cgauge_stage::{Error, Ran};
 
     use super::*;
 
@@ -326,7 +394,7 @@ mod tests {
     impl Stage for OneFile {
         fn run(&self, job: &Job, hear: &mut dyn FnMut(Message)) -> Result<Ran, Error> {
             let scaled = matches!(&job.cases[0].layer,
-                Layer::Lie(it) if it.told == Told::Scaled && it.about.file == "a.file");
+                Layer::Lies(it) if it[0].told == Told::Scaled && it[0].about.file == "a.file");
             hear(check("can fail", if scaled { 700 } else { 800 }));
             hear(check("cannot fail", 800));
             let about = Touch { request: Asked::Read, file: "a.file".into() };
@@ -342,11 +410,11 @@ mod tests {
     fn a_check_that_cannot_fail_is_found() {
         let case = Case { suite: "s".into(), name: "c".into(), promise: String::new() };
         let trial = Trial { stage: &OneFile, cpus: 1, side_by_side: 2, score: Score::default() };
-        let tried = trial.of(&case, &mut BTreeSet::new()).unwrap().unwrap();
-        let left: Vec<&str> = tried.left.iter().map(|it| it.what.as_str()).collect();
+        let tried = trial.of("f".into(), &[case]).unwrap();
+        let left: Vec<&str> = tried.left().map(|(it, _)| it.what.as_str()).collect();
         assert_eq!(left, ["cannot fail"]);
         insta::assert_snapshot!(line(&tried) + "\n" + &summary(&[tried]), @r"
-        s c: 2 checks, 3 lies
+        s f: 1 cases, 2 checks, 3 lies
           NOT TURNED  cannot fail (a.file) 
         1 cases, 2 checks, 3 lies; no lie turned 1 checks, of which 0 are explained
         ");

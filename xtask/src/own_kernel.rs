@@ -97,15 +97,23 @@ impl OwnKernel {
         self.engines.iter().filter(|it| self.wanted.is_none_or(|wanted| it.name == wanted))
     }
 
-    /// Makes the run's groups. What a dead run left is cleared away first.
-    pub fn settle(self, common: &Common, say: &dyn Fn(&str)) -> Result<Settled> {
+    /// Makes the run's groups, and the root of its guests. What a dead run left is
+    /// cleared away first.
+    pub fn settle(
+        self,
+        common: &Common,
+        binaries: &Binaries,
+        say: &dyn Fn(&str),
+    ) -> Result<Settled> {
         let roots: Vec<PathBuf> = self.trees.all().map(|it| it.root.clone()).collect();
         for name in container::sweep(&roots) {
             say(&format!("cleared away {name}, which a run that was killed had left"));
         }
         let program = env::current_exe().context("find this program")?;
         let holder = Arc::new(Holder::new(self.trees.clone(), &program, &common.work)?);
-        Ok(Settled { machine: self, holder })
+        let rootfs = common.work.join("rootfs");
+        fill(&rootfs, binaries)?;
+        Ok(Settled { machine: self, holder, rootfs })
     }
 }
 
@@ -113,16 +121,16 @@ impl OwnKernel {
 pub struct Settled {
     machine: OwnKernel,
     holder: Arc<Holder>,
+    rootfs: PathBuf,
 }
 
 impl Settled {
-    /// Makes the stage on which `suite` runs.
+    /// Makes the stage that offers `needs`.
     pub fn stage(
         &self,
         common: &Common,
         configuration: &Configuration,
         needs: &Needs,
-        binaries: &Binaries,
         say: &dyn Fn(&str),
     ) -> Result<Container> {
         let machine = &self.machine;
@@ -131,26 +139,24 @@ impl Settled {
         let obstacle =
             container::obstacle(&machine.trees, bounds, machine.spare_bytes, machine.most_pids);
         if let Some(why) = obstacle {
-            bail!("{}: {why}", needs.suite);
+            bail!("{why}");
         }
-        let settings = |way| -> Result<Settings> {
-            Ok(Settings {
-                holder: Arc::clone(&self.holder),
-                way,
-                rootfs: rootfs(&common.work, binaries, &needs.suite)?,
-                work: common.work.clone(),
-                bounds,
-                hierarchy: configuration.hierarchy,
-                silence: common.silence,
-                stop: Arc::clone(&common.stop),
-            })
+        let settings = |way| Settings {
+            holder: Arc::clone(&self.holder),
+            way,
+            rootfs: self.rootfs.clone(),
+            work: common.work.clone(),
+            bounds,
+            hierarchy: configuration.hierarchy,
+            silence: common.silence,
+            stop: Arc::clone(&common.stop),
         };
         if configuration.stage == StageKind::Host {
-            return Ok(Container::prove(settings(Way::Bare)?)?);
+            return Ok(Container::prove(settings(Way::Bare))?);
         }
         let mut reasons = Vec::new();
         for engine in machine.engines() {
-            match Container::prove(settings(Way::Engine(engine.clone()))?) {
+            match Container::prove(settings(Way::Engine(engine.clone()))) {
                 Ok(stage) => return Ok(stage),
                 Err(cgauge_stage::Error::Interrupted) => bail!("interrupted"),
                 Err(error) => {
@@ -168,20 +174,15 @@ impl Settled {
     }
 }
 
-/// The folder that is the root of a suite's guests.
-fn rootfs(work: &Path, binaries: &Binaries, suite: &str) -> Result<PathBuf> {
-    let root = work.join(format!("rootfs-{suite}"));
-    if root.exists() {
-        return Ok(root);
-    }
+/// Makes the folder that is the root of every guest.
+fn fill(root: &Path, binaries: &Binaries) -> Result<()> {
     for folder in ["bin", "suites", "proc", "sys", "dev", "tmp", "run"] {
         let folder = root.join(folder);
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     }
     let mut files = vec![("bin/cgauge-agent".to_owned(), &binaries.agent)];
     files.push(("bin/cgauge-workload".to_owned(), &binaries.workload));
-    let found = binaries.suites.iter().filter(|it| it.name == suite);
-    files.extend(found.map(|it| (format!("suites/{suite}"), &it.path)));
+    files.extend(binaries.suites.iter().map(|it| (format!("suites/{}", it.name), &it.path)));
     for (place, from) in files {
         let to = root.join(place);
         // A copy only where the two are on different disks.
@@ -189,7 +190,7 @@ fn rootfs(work: &Path, binaries: &Binaries, suite: &str) -> Result<PathBuf> {
             .or_else(|_| fs::copy(from, &to).map(drop))
             .with_context(|| format!("put {} into {}", from.display(), root.display()))?;
     }
-    Ok(root)
+    Ok(())
 }
 
 /// Why a case does not run beside others on this kernel; nothing if it does.

@@ -28,6 +28,8 @@ use crate::aftermath::Before;
 use crate::channel::Channel;
 use crate::trees::{Kind, Place, Tree};
 
+/// Where the suites' programs are.
+pub const SUITES: &str = "/suites";
 /// Lines of a case's output that are kept: the last ones say how it ended.
 const LINES_KEPT: usize = 40;
 /// A longer line of output is cut.
@@ -116,7 +118,7 @@ fn start(
     let text = |it: String| {
         CString::new(it).map_err(|_| Error::System("a NUL byte in a name", Errno::EINVAL))
     };
-    let program = text(format!("/suites/{}", job.suite))?;
+    let program = text(format!("{SUITES}/{}", job.suite))?;
     let arguments = [
         program.clone(),
         text(job.case.clone())?,

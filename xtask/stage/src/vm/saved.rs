@@ -96,13 +96,15 @@ impl Saved {
         machine: &Machine,
         work: &Path,
         job: &[u8],
+        programs: &[(&str, &Path)],
     ) -> Result<(Folder, Guest), Error> {
         let folder = Folder::new(work, job)?;
         let path = self.folder.join("state");
         let state: OwnedFd =
             File::open(&path).map_err(|source| Error::File { path, source })?.into();
         let ram = self.ram();
-        let (guest, mut qmp) = Guest::start(machine, Purpose::Restore(&ram), &folder, &[&state])?;
+        let (guest, mut qmp) =
+            Guest::start(machine, Purpose::Restore(&ram), &folder, programs, &[&state])?;
         resume(&mut qmp, state.as_raw_fd()).map_err(|error| guest.explain(error))?;
         Ok((folder, guest))
     }
@@ -138,7 +140,7 @@ fn make(
     let state_path = into.join("state.part");
     let folder = Folder::new(into, SAVE)?;
     let ram = into.join("ram");
-    let (mut guest, mut qmp) = Guest::start(machine, Purpose::Save(&ram), &folder, &[])?;
+    let (mut guest, mut qmp) = Guest::start(machine, Purpose::Save(&ram), &folder, &[], &[])?;
     let ready = wait_until_ready(&mut guest, &mut qmp, deadline, stop)?;
     let said = into.join("ready.json");
     // The types of this message hold nothing that JSON cannot.
