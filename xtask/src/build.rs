@@ -30,6 +30,20 @@ pub struct Binaries {
     pub suites: Vec<SuiteBinary>,
 }
 
+impl Binaries {
+    /// The same with the suites' programs copied into `folder`: they are read for
+    /// each case, and another build may take their place while a run goes on.
+    pub fn kept_in(mut self, folder: &Path) -> Result<Self> {
+        for suite in &mut self.suites {
+            let kept = folder.join(&suite.name);
+            std::fs::copy(&suite.path, &kept)
+                .with_context(|| format!("copy {} to {}", suite.path.display(), kept.display()))?;
+            suite.path = kept;
+        }
+        Ok(self)
+    }
+}
+
 /// A suite's test binary and the cases in it.
 #[derive(Clone, Debug)]
 pub struct SuiteBinary {

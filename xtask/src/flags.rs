@@ -9,6 +9,7 @@ use std::time::Duration;
 use cgauge_provision::Userland;
 use cgauge_record::{Clock, Driver, Hierarchy, StageKind};
 use cgauge_reports::{Format, GateFormat};
+use cgauge_stage::container::Name as Engine;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::gate::Percent;
@@ -51,6 +52,10 @@ pub enum Command {
     Files(Files),
     /// Show or fetch kernels.
     Kernels(Kernels),
+    /// Wait for the end of a run, then clear away what it left: started by runs
+    /// themselves.
+    #[command(hide = true)]
+    Keeper,
     /// Say what this machine can do, and what is missing for the rest.
     Doctor,
     /// Run the project's own tests: unit tests, then short real runs in a VM.
@@ -83,9 +88,16 @@ pub struct Run {
     #[arg(long, value_delimiter = ',', default_value = "vm")]
     pub stage: Vec<StageFlag>,
     /// The clock of every figure: virtual counts the guest's instructions and
-    /// repeats to the nanosecond, wall is real time.
-    #[arg(long, default_value = "virtual")]
-    pub clock: ClockFlag,
+    /// repeats to the nanosecond, wall is real time. [default: virtual in a VM;
+    /// elsewhere there is none but wall]
+    #[arg(long)]
+    pub clock: Option<ClockFlag>,
+    /// With --stage container: the engine. [default: the first that works]
+    #[arg(long, value_name = "NAME")]
+    pub engine: Option<EngineFlag>,
+    /// With --stage host: do not ask whether loads may run beside everything else.
+    #[arg(long)]
+    pub yes: bool,
     /// Only cases whose name contains this.
     #[arg(long, value_name = "SUBSTRING")]
     pub case: Vec<String>,
@@ -123,8 +135,11 @@ impl Run {
             kernel: Vec::new(),
             hierarchy: Vec::new(),
             driver: vec![DriverFlag::Cgroupfs],
+            userland: Vec::new(),
             stage: vec![StageFlag::Vm],
-            clock: ClockFlag::Virtual,
+            clock: Some(ClockFlag::Virtual),
+            engine: None,
+            yes: false,
             case: Vec::new(),
             quick: false,
             jobs: None,
@@ -349,6 +364,7 @@ macro_rules! flag_of {
     };
 }
 flag_of!(HierarchyFlag => Hierarchy { Unified, Legacy, Hybrid });
+flag_of!(EngineFlag => Engine { Runc, Crun, Podman });
 flag_of!(DriverFlag => Driver { Cgroupfs, Systemd });
 flag_of!(StageFlag => StageKind { Vm, Container, Host });
 flag_of!(ClockFlag => Clock { Virtual, Wall });

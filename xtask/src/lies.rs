@@ -110,11 +110,11 @@ pub fn test(workspace: &Path, flags: &Test) -> Result<Exit> {
     let ground = Ground::prepare(&[spec], &target, &stop, &say, |it| {
         run::explain_kernel(it, flags.kernel.is_none())
     })?;
-    let binaries = build::guest_binaries(workspace, &suites)?;
+    let common = ground.common(Clock::Virtual, SILENCE);
+    let binaries = build::guest_binaries(workspace, &suites)?.kept_in(&common.work)?;
     let with_systemd = |it: &Suite| it.needs.drivers.first() == Some(&Driver::Systemd);
     let userland = suites.iter().any(|it| with_systemd(it)).then_some(Userland::Bookworm);
     let userland = ground.userlands(userland, &say)?.pop();
-    let common = ground.common(Clock::Virtual, SILENCE);
     let kernel = ground.kernels.first().context("no kernel")?;
 
     let tried = Mutex::new(Vec::new());

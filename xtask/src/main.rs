@@ -16,6 +16,7 @@ mod host;
 mod kernels;
 mod lies;
 mod list;
+mod own_kernel;
 mod plan;
 mod plot;
 mod pool;
@@ -60,6 +61,7 @@ fn obey(cli: &Cli) -> Result<Exit> {
         Command::Capacity(flags) => capacity::capacity(&workspace, flags),
         Command::Repeat(flags) => compare::repeat(&workspace, flags),
         Command::Kernels(flags) => kernels::kernels(&workspace, flags),
+        Command::Keeper => own_kernel::keep(),
         Command::Doctor => doctor::doctor(),
         Command::Test(flags) if flags.lies => lies::test(&workspace, flags),
         Command::Test(flags) => test::test(&workspace, flags),
