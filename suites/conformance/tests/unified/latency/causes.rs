@@ -15,12 +15,10 @@ use cgauge_lab::turns::Turns;
 
 /// Longer than the kernel holds any notification back.
 pub const QUIET: Duration = Duration::from_millis(50);
-/// Pages that a step of [`AboveHigh`] touches: a batch of charges, so that each
-/// step charges once, whatever the CPU has kept (mm/memcontrol.c, MEMCG_CHARGE_BATCH).
-const STEP: u64 = 64;
-/// Pages that a step of [`Cached`] reads: a batch more, for what the reclaim of
-/// the step before has made room for.
-const READ: u64 = 128;
+/// Pages after which a step of [`Cached`] or [`AboveHigh`] gives up: two batches of
+/// charges (mm/memcontrol.c, MEMCG_CHARGE_BATCH), one that the CPU may have kept
+/// and one that the reclaim of the step before may have made room for.
+const STEP: u64 = 128;
 /// The limit of memory that is filled with the pages of a file.
 const CACHE: u64 = MIB;
 /// Pages of a process before it comes to its `memory.high`.
@@ -52,6 +50,8 @@ impl Becomes {
 pub struct Caused {
     /// When, just before it did.
     pub at: Duration,
+    /// For how long it goes on, if it may be told of more than once.
+    pub lasts: Duration,
     /// What comes of it.
     pub becomes: Becomes,
 }
@@ -102,7 +102,7 @@ impl Cause for LastExit {
         // The birth is told as well: the exit waits until that is long past.
         pause(QUIET);
         gate.open();
-        Ok(Caused { at: process.finish()?, becomes: Becomes::Exactly(0) })
+        Ok(Caused { at: process.finish()?, lasts: Duration::ZERO, becomes: Becomes::Exactly(0) })
     }
 }
 
@@ -133,7 +133,7 @@ impl Cause for Freezing {
         self.frozen = !self.frozen;
         let at = now();
         self.groups[0].set("cgroup.freeze", u64::from(self.frozen))?;
-        Ok(Caused { at, becomes: Becomes::Exactly(u64::from(self.frozen)) })
+        Ok(Caused { at, lasts: Duration::ZERO, becomes: Becomes::Exactly(u64::from(self.frozen)) })
     }
 }
 
@@ -168,7 +168,7 @@ impl Cause for RefusedFork {
         if self.groups[self.groups.len() - 1].try_spawn(|| ())?.is_err() {
             self.refused += 1;
         }
-        Ok(Caused { at, becomes: Becomes::Exactly(self.refused) })
+        Ok(Caused { at, lasts: Duration::ZERO, becomes: Becomes::Exactly(self.refused) })
     }
 }
 
@@ -214,136 +214,199 @@ impl Cause for OomKill {
             self.killed += 1;
         }
         let at = Duration::from_nanos(self.touched.word().load(Relaxed));
-        Ok(Caused { at, becomes: Becomes::Exactly(self.killed) })
+        Ok(Caused { at, lasts: now() - at, becomes: Becomes::Exactly(self.killed) })
     }
+}
+
+/// A process of the innermost group that takes one page after another, until the
+/// case, from outside, sees that the group counts an event.
+struct Stepping {
+    // It ends before its group goes.
+    process: Process<()>,
+    turns: Turns,
+    groups: Vec<Group>,
+    /// The file that tells, and whose key: the outermost group's, or, if it is the
+    /// local one, the innermost's.
+    file: &'static str,
+    key: &'static str,
+}
+
+impl Stepping {
+    /// `prepare` is done once, then `take` for one page of each number.
+    fn new(
+        groups: Vec<Group>,
+        (file, key): (&'static str, &'static str),
+        prepare: impl FnOnce(),
+        mut take: impl FnMut(u64),
+    ) -> Result<Self, Stop> {
+        let turns = Turns::new()?;
+        let process = groups[groups.len() - 1].spawn(|| {
+            turns.step(|| {
+                prepare();
+                0
+            });
+            // Nothing but this may be charged, for each charge above the boundary
+            // is an event.
+            for page in 0.. {
+                turns.step(|| {
+                    let at = now();
+                    take(page);
+                    nanoseconds(at)
+                });
+            }
+        })?;
+        turns.next()?;
+        Ok(Self { process, turns, groups, file, key })
+    }
+
+    fn inner(&self) -> &Group {
+        &self.groups[self.groups.len() - 1]
+    }
+
+    fn watched(&self) -> &Group {
+        if self.file.ends_with(".local") { self.inner() } else { &self.groups[0] }
+    }
+
+    fn happen(&self) -> Result<Caused, Stop> {
+        let count = || self.watched().key(self.file, self.key);
+        let before = count()?;
+        let mut caused = None;
+        for _ in 0..STEP {
+            let awake = awake(&self.process)?;
+            let at = Duration::from_nanos(self.turns.next()?);
+            let lasts = self::awake(&self.process)? - awake;
+            caused = Some(Caused { at, lasts, becomes: Becomes::MoreThan(before) });
+            if count()? > before {
+                break;
+            }
+        }
+        caused.ok_or_else(|| Stop::Broken("no page was taken".to_owned()))
+    }
+}
+
+/// For how long a process has run or waited for its turn (Documentation/scheduler/
+/// sched-stats.rst, /proc/PID/schedstat).
+fn awake(process: &Process<()>) -> Result<Duration, Stop> {
+    let text = std::fs::read_to_string(format!("/proc/{}/schedstat", process.pid()))?;
+    let times = text.split_ascii_whitespace().take(2).filter_map(|it| it.parse::<u64>().ok());
+    Ok(Duration::from_nanos(times.sum()))
 }
 
 /// The innermost group's memory, full of a file's pages, comes to its limit once more.
 pub struct Cached {
-    // It ends before its group goes.
-    _reader: Process<()>,
-    turns: Turns,
-    groups: Vec<Group>,
-    local: bool,
+    // It ends before its device goes.
+    process: Stepping,
     _disk: Disk,
 }
 
 impl Cached {
-    /// Told of in `memory.events` of the outermost group, or in
-    /// `memory.events.local` of the innermost.
-    pub fn new(lab: &Lab, groups: Vec<Group>, local: bool) -> Result<Self, Stop> {
+    /// Told of in `file`; so many pages are read at a time.
+    pub fn new(
+        lab: &Lab,
+        groups: Vec<Group>,
+        file: &'static str,
+        pages: u64,
+    ) -> Result<Self, Stop> {
         let completion = Duration::from_micros(10);
         let disk = lab.null_disk(NullDisk { megabytes: 256, completion, ..NullDisk::default() })?;
-        let file = OpenOptions::new().read(true).open(disk.path())?;
-        read_as_told(&file);
-        let inner = &groups[groups.len() - 1];
-        inner.set("memory.max", CACHE)?;
-        let turns = Turns::new()?;
-        let reader = inner.spawn(|| {
-            let mut at = 0;
-            // It is full before the first cause.
-            turns.step(|| read(&file, &mut at, 2 * CACHE / PAGE));
-            loop {
-                turns.step(|| read(&file, &mut at, READ));
-            }
-        })?;
-        turns.next()?;
-        Ok(Self { _reader: reader, turns, groups, local, _disk: disk })
+        let cached = OpenOptions::new().read(true).open(disk.path())?;
+        read_as_told(&cached);
+        groups[groups.len() - 1].set("memory.max", CACHE)?;
+        let full = 2 * CACHE / PAGE;
+        // It is full before the first cause.
+        let fill = || (0..full).for_each(|it| read(&cached, it));
+        let more = |it| (0..pages).for_each(|nth| read(&cached, full + it * pages + nth));
+        let process = Stepping::new(groups, (file, "max"), fill, more)?;
+        Ok(Self { process, _disk: disk })
     }
 }
 
 impl Cause for Cached {
     fn watched(&self) -> &Group {
-        &self.groups[if self.local { self.groups.len() - 1 } else { 0 }]
+        self.process.watched()
     }
 
     fn place(&self) -> (&'static str, &'static str) {
-        (if self.local { "memory.events.local" } else { "memory.events" }, "max")
+        (self.process.file, self.process.key)
     }
 
     fn happen(&mut self) -> Result<Caused, Stop> {
-        let (file, key) = self.place();
-        let before = self.watched().key(file, key)?;
-        let at = now();
-        self.turns.next()?;
-        Ok(Caused { at, becomes: Becomes::MoreThan(before) })
+        self.process.happen()
     }
 }
 
 /// A process of the innermost group grows on above the group's `memory.high`.
-pub struct AboveHigh {
-    // It ends before its group goes.
-    _process: Process<()>,
-    turns: Turns,
-    groups: Vec<Group>,
-    local: bool,
-}
+pub struct AboveHigh(Stepping);
 
 impl AboveHigh {
-    /// Told of as for [`Cached`].
-    pub fn new(groups: Vec<Group>, local: bool) -> Result<Self, Stop> {
-        let turns = Turns::new()?;
-        let inner = &groups[groups.len() - 1];
-        let process = inner.spawn(|| {
-            let Ok(memory) = Memory::anonymous(16 * MIB) else { return };
-            turns.step(|| memory.write(0..HELD, 1));
-            let mut next = HELD;
-            loop {
-                turns.step(|| slowest(&memory, &mut next));
-            }
-        })?;
-        turns.next()?;
-        Ok(Self { _process: process, turns, groups, local })
+    /// Told of in `file`.
+    pub fn new(groups: Vec<Group>, file: &'static str) -> Result<Self, Stop> {
+        let memory = Memory::anonymous(16 * MIB).map_err(Stop::broken("map memory"))?;
+        let hold = || {
+            memory.write(0..HELD, 1);
+        };
+        let grow = |it| {
+            memory.write(HELD + it..HELD + it + 1, 1);
+        };
+        Ok(Self(Stepping::new(groups, (file, "high"), hold, grow)?))
     }
-}
-
-/// Touches a step's pages, and says when it touched the one that took longest:
-/// the one that was charged for all, and for which it was slowed.
-fn slowest(memory: &Memory, next: &mut u64) -> u64 {
-    let (mut at, mut longest) = (0, Duration::ZERO);
-    for page in *next..*next + STEP {
-        let began = now();
-        memory.write(page..page + 1, 1);
-        if now() - began > longest {
-            longest = now() - began;
-            at = nanoseconds(began);
-        }
-    }
-    *next += STEP;
-    at
 }
 
 impl Cause for AboveHigh {
     fn watched(&self) -> &Group {
-        &self.groups[if self.local { self.groups.len() - 1 } else { 0 }]
+        self.0.watched()
     }
 
     fn place(&self) -> (&'static str, &'static str) {
-        (if self.local { "memory.events.local" } else { "memory.events" }, "high")
+        (self.0.file, self.0.key)
     }
 
     fn happen(&mut self) -> Result<Caused, Stop> {
-        let (file, key) = self.place();
-        let before = self.watched().key(file, key)?;
         // Nothing of what is there can be reclaimed. Anew for each step, for the
         // time for which a process is slowed goes with the square of the overage.
-        let inner = &self.groups[self.groups.len() - 1];
+        let inner = self.0.inner();
         inner.set("memory.high", inner.number("memory.current")?)?;
-        let at = Duration::from_nanos(self.turns.next()?);
-        Ok(Caused { at, becomes: Becomes::MoreThan(before) })
+        self.0.happen()
     }
 }
 
-/// Reads the next pages of a file, and says how many.
-fn read(file: &File, at: &mut u64, pages: u64) -> u64 {
-    // As large as the requests that the kernel makes of them.
-    let mut buffer = [0; 32 * PAGE as usize];
-    for _ in 0..pages / 32 {
-        // A device that holds nothing cannot fail to read it.
-        let _ = file.read_at(&mut buffer, *at * PAGE);
-        *at += 32;
+/// The outermost group is made a partition and a member in turn. Of a machine with
+/// one CPU it becomes an invalid one, which is a change as any other.
+pub struct Partition {
+    groups: Vec<Group>,
+    root: bool,
+}
+
+impl Partition {
+    pub fn new(groups: Vec<Group>) -> Result<Self, Stop> {
+        groups[0].set("cpuset.cpus", 0)?;
+        Ok(Self { groups, root: false })
     }
-    pages
+}
+
+impl Cause for Partition {
+    fn watched(&self) -> &Group {
+        &self.groups[0]
+    }
+
+    fn place(&self) -> (&'static str, &'static str) {
+        ("cpuset.cpus.partition", "")
+    }
+
+    fn happen(&mut self) -> Result<Caused, Stop> {
+        self.root = !self.root;
+        let at = now();
+        self.groups[0].set("cpuset.cpus.partition", if self.root { "root" } else { "member" })?;
+        let becomes = Becomes::Exactly(u64::from(self.root));
+        Ok(Caused { at, lasts: Duration::ZERO, becomes })
+    }
+}
+
+/// Reads a page of a file.
+fn read(file: &File, page: u64) {
+    let mut buffer = [0; PAGE as usize];
+    // A device that holds nothing cannot fail to read it.
+    let _ = file.read_at(&mut buffer, page * PAGE);
 }
 
 /// Keeps the kernel from reading ahead.

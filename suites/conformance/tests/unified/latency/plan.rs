@@ -25,23 +25,33 @@ pub struct Plan<'a> {
     /// How many watchers there are.
     pub watchers: usize,
     pub mechanism: Mechanism,
-    /// Notifications for each cause.
-    pub least: u64,
-    pub most: u64,
+    /// Notifications for each cause, besides those of one that lasts.
+    pub each: u64,
     /// Why it is so many.
     pub reason: &'a str,
-    /// Ticks that the cause itself may take.
-    pub ticks: u32,
-    /// How often the rate limit may hold it back, for what comes just before it.
-    pub held_back: u32,
+    /// When in the course of a cause what is waited for comes.
+    pub comes: Comes,
 }
+
+/// When in the course of a cause what is waited for comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comes {
+    /// With its first event, after a quiet time: it is told at once.
+    First,
+    /// With its last event: the rate limit may hold it back for those before it.
+    Last,
+}
+
+/// The least time between two notifications (kernel/cgroup/cgroup.c,
+/// CGROUP_FILE_NOTIFY_MIN_INTV).
+const APART: Duration = Duration::from_millis(10);
 
 impl Plan<'_> {
     /// Causes enough for the watchers together to be told many times.
     fn rounds(&self) -> u32 {
         match self.watchers {
             // A kill costs as much as many other causes.
-            1 if self.held_back > 0 => 5,
+            1 if self.comes == Comes::Last => 5,
             1 => 10,
             2..=10 => 5,
             _ => 2,
@@ -60,11 +70,14 @@ impl Plan<'_> {
         let before = watchers.cpu()?;
         pause(QUIET);
         let waiting = watchers.cpu()? - before;
+        // The watchers run one after the other, and each is to have read before the
+        // next cause: 2 ms are twice what one takes.
+        let quiet = QUIET + Duration::from_millis(2) * u32::try_from(self.watchers).unwrap_or(0);
         let mut caused = Vec::new();
         for round in 0..self.rounds() {
             caused.push(cause.happen()?);
             // Not a whole number of ticks, so that the causes meet the tick anywhere.
-            pause(QUIET + Duration::from_micros(137) * round);
+            pause(quiet + Duration::from_micros(137) * round);
         }
         let reports = watchers.reports()?;
         self.check_told(lab, place.0, &caused, &reports)?;
@@ -104,13 +117,23 @@ impl Plan<'_> {
             .observed(all.len())
             .equals(wanted, "cgroup-v2.rst: a change of the file notifies, and each watcher waits apart; the next cause is its deadline");
         let notices: usize = reports.iter().map(|it| it.notices.len()).sum();
-        let causes = u64::try_from(wanted).unwrap_or(u64::MAX);
+        let watchers = u64::try_from(reports.len()).unwrap_or(u64::MAX);
+        // Of one that lasts another is told after each 10 ms for which there is
+        // still something to tell, and what comes after the last of these.
+        let further = |it: &&Caused| !it.lasts.is_zero();
+        let further: u128 = caused
+            .iter()
+            .filter(further)
+            .map(|it| it.lasts.as_nanos() / APART.as_nanos() + 1)
+            .sum();
+        let least = self.each * u64::try_from(wanted).unwrap_or(u64::MAX);
+        let most = least + watchers * u64::try_from(further).unwrap_or(u64::MAX);
         lab.notification(&format!("notifications that the watchers got, summed: {name}"))
             .covers(self.covers.iter().copied())
             .file(file)
             .unit(Unit::Events)
             .observed(notices)
-            .between(causes * self.least, causes * self.most, self.reason);
+            .between(least, most, self.reason);
         let cpu: Duration = reports.iter().map(|it| it.cpu).sum();
         let each = nanoseconds(cpu) / u64::try_from(notices.max(1)).unwrap_or(u64::MAX);
         lab.value(
@@ -121,11 +144,16 @@ impl Plan<'_> {
         );
         // One CPU: the last watcher runs when all others have.
         let others = nanoseconds(cpu) / u64::try_from(caused.len().max(1)).unwrap_or(u64::MAX) * 2;
-        let own = tick()? * (1 + self.ticks) + held_back()? * self.held_back;
-        let reason = if self.held_back > 0 {
-            "CGROUP_FILE_NOTIFY_MIN_INTV, DIV_ROUND_UP(HZ, 100) ticks, the one that has begun and one of the timer, holds it back for the max just before, and again where the tries to reclaim before the kill are longer than that"
-        } else {
-            "cgroup_file_notify() tells at once after a quiet time; a tick is the most that the CPU stays with who caused it, and one more is for what a read of 128 pages takes, four for 16 tries to reclaim in vain"
+        let lasts = caused.iter().map(|it| it.lasts).max().unwrap_or_default();
+        let (own, reason) = match self.comes {
+            Comes::First => (
+                tick()? + lasts.min(tick()?),
+                "cgroup_file_notify() tells at once after a quiet time; a tick is the most that the CPU stays with who caused it, and one more if it goes on for so long",
+            ),
+            Comes::Last => (
+                tick()? + lasts + held_back()?,
+                "it comes by when the process is reaped; CGROUP_FILE_NOTIFY_MIN_INTV, DIV_ROUND_UP(HZ, 100) ticks, the one that has begun and one of the timer, holds it back for the events before it, and a tick is the most that the CPU stays with somebody else",
+            ),
         };
         let longest = if all.len() == wanted { all.iter().max().copied() } else { None };
         lab.notification(&format!("longest time from cause to wake-up: {name}"))

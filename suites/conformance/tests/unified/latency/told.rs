@@ -2,8 +2,10 @@
 
 use cgauge_lab::prelude::*;
 
-use crate::causes::{AboveHigh, Cached, Freezing, LastExit, OomKill, RefusedFork, chain};
-use crate::plan::Plan;
+use crate::causes::{
+    AboveHigh, Cached, Freezing, LastExit, OomKill, Partition, RefusedFork, chain,
+};
+use crate::plan::{Comes, Plan};
 
 /// How deep below the watched group the cause is, this one included: with many
 /// watchers the deeper alone, for what they cost.
@@ -24,11 +26,9 @@ fn last_exit_wakes_every_watcher(
             covers: &[R030, R031, S14],
             watchers,
             mechanism,
-            least: 2,
-            most: 2,
+            each: 2,
             reason: "one of the birth and one of the exit, far apart",
-            ticks: 0,
-            held_back: 0,
+            comes: Comes::First,
         }
         .run(&lab, LastExit(chain(&lab, depth, "")?))?;
     }
@@ -48,11 +48,9 @@ fn freeze_and_thaw_wake_every_watcher(
             covers: &[R054],
             watchers,
             mechanism,
-            least: 1,
-            most: 1,
+            each: 1,
             reason: "cgroup-v2.rst, cgroup.freeze: one notification when the action is complete",
-            ticks: 0,
-            held_back: 0,
+            comes: Comes::First,
         }
         .run(&lab, Freezing::new(chain(&lab, depth, "")?)?)?;
     }
@@ -77,11 +75,9 @@ fn refused_fork_wakes_every_watcher(
             covers: &[R137, R138],
             watchers,
             mechanism,
-            least: 1,
-            most: 1,
+            each: 1,
             reason: "cgroup-v2.rst, pids.events: \"a value change in this file generates a file modified event\"; one refusal, one change",
-            ticks: 0,
-            held_back: 0,
+            comes: Comes::First,
         }
         .run(&lab, RefusedFork::new(groups, file)?)?;
     }
@@ -101,11 +97,9 @@ fn oom_kill_wakes_every_watcher(
             covers: &[R104],
             watchers,
             mechanism,
-            least: 1,
-            most: 4,
-            reason: "max is told at once; oom and oom_kill come after 16 tries to reclaim, each of which is another max, so that one to three come after it by the rate limit",
-            ticks: 0,
-            held_back: 2,
+            each: 1,
+            reason: "max is told at once; oom and oom_kill come after 16 tries to reclaim, each of which is another max: what is still to be told is told once in 10 ms (CGROUP_FILE_NOTIFY_MIN_INTV) until the process is reaped, and once after it",
+            comes: Comes::Last,
         }
         .run(&lab, OomKill::new(chain(&lab, depth, "memory")?)?)?;
     }
@@ -120,19 +114,17 @@ fn memory_max_wakes_every_watcher(
     #[values(Mechanism::Poll, Mechanism::Inotify)] mechanism: Mechanism,
 ) -> Outcome {
     for &depth in depths(watchers) {
-        let local = depth == 1;
+        let file = if depth == 1 { "memory.events.local" } else { "memory.events" };
         Plan {
-            name: &format!("memory.max{}, depth {depth}", suffix(local)),
+            name: &format!("memory.max in {file}, depth {depth}"),
             covers: &[R102, R104],
             watchers,
             mechanism,
-            least: 1,
-            most: 2,
-            reason: "the first event of a step is told at once, and those right after it together",
-            ticks: 1,
-            held_back: 0,
+            each: 1,
+            reason: "the page that does not fit is told of at once; should its reclaim be another event, once in 10 ms (CGROUP_FILE_NOTIFY_MIN_INTV) until it is there, and once after it",
+            comes: Comes::First,
         }
-        .run(&lab, Cached::new(&lab, chain(&lab, depth, "memory")?, local)?)?;
+        .run(&lab, Cached::new(&lab, chain(&lab, depth, "memory")?, file, 1)?)?;
     }
     Ok(())
 }
@@ -145,23 +137,39 @@ fn memory_high_wakes_every_watcher(
     #[values(Mechanism::Poll, Mechanism::Inotify)] mechanism: Mechanism,
 ) -> Outcome {
     for &depth in depths(watchers) {
-        let local = depth == 1;
+        let file = if depth == 1 { "memory.events.local" } else { "memory.events" };
         Plan {
-            name: &format!("memory.high{}, depth {depth}", suffix(local)),
+            name: &format!("memory.high in {file}, depth {depth}"),
             covers: &[R102, R104],
             watchers,
             mechanism,
-            least: 1,
-            most: 4,
-            reason: "the first event of a step is told at once; 16 tries to reclaim come after it, each an event, of which the rate limit lets one to three be told",
-            ticks: 4,
-            held_back: 0,
+            each: 1,
+            reason: "the first event is told at once; 16 tries to reclaim come after it, each an event: what is still to be told is told once in 10 ms (CGROUP_FILE_NOTIFY_MIN_INTV) for as long as the process is awake, and once after it",
+            comes: Comes::First,
         }
-        .run(&lab, AboveHigh::new(chain(&lab, depth, "memory")?, local)?)?;
+        .run(&lab, AboveHigh::new(chain(&lab, depth, "memory")?, file)?)?;
     }
     Ok(())
 }
 
-fn suffix(local: bool) -> &'static str {
-    if local { " as a local event" } else { "" }
+/// A change of a partition's state, at any depth below the watched group, wakes every watcher of `cpuset.cpus.partition` at once.
+#[rstest]
+fn partition_change_wakes_every_watcher(
+    lab: Lab,
+    #[values(1, 10, 100)] watchers: usize,
+) -> Outcome {
+    for &depth in depths(watchers) {
+        Plan {
+            name: &format!("partition change, depth {depth}"),
+            covers: &[R145],
+            watchers,
+            // inotify tells of the write to the file as well, whatever comes of it.
+            mechanism: Mechanism::Poll,
+            each: 1,
+            reason: "cgroup-v2.rst, cpuset.cpus.partition: \"poll and inotify events are triggered whenever the state of cpuset.cpus.partition changes\", and each write is one change",
+            comes: Comes::First,
+        }
+        .run(&lab, Partition::new(chain(&lab, depth, "cpuset")?)?)?;
+    }
+    Ok(())
 }

@@ -32,6 +32,7 @@ const STALLS: u32 = 6;
 #[rstest]
 #[case::watchers_1(1, 10)]
 #[case::watchers_10(10, 1)]
+#[case::watchers_100(100, 1)]
 fn stall_wakes_every_watcher_with_a_trigger(
     lab: Lab,
     #[case] watchers: usize,

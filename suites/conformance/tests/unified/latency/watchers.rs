@@ -10,9 +10,10 @@ use cgauge_lab::time::{cpu_time, nanoseconds};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 
 /// Without a notification for so long a watcher ends: longer than any two causes
-/// are apart (a process above memory.high is slowed by 2 s at most, a window of
-/// pressure is shorter), and than the kernel holds one back.
-pub const END: Duration = Duration::from_secs(3);
+/// are apart (a process above memory.high is slowed by 2 s at most, two stalls are
+/// 2.5 s apart), and that much longer that the first of a hundred watchers does
+/// not end while the last ones are still being started.
+pub const END: Duration = Duration::from_secs(10);
 
 /// A notification, as one watcher got it.
 #[derive(Clone, Copy, Debug)]
@@ -124,8 +125,12 @@ pub fn collect(mut next: impl FnMut() -> Result<Option<(Duration, Option<u64>)>,
     Ok((notices, nanoseconds(cpu_time() - began)))
 }
 
-/// The number behind `key`.
+/// The number behind `key`; without one, whether the file holds another word than
+/// `member`, as a partition's does.
 fn value(text: &str, key: &str) -> Option<u64> {
+    if key.is_empty() {
+        return Some(u64::from(text.trim_end() != "member"));
+    }
     text.lines().find_map(|it| it.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
 }
 
