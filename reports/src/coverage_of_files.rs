@@ -5,12 +5,14 @@
 //! a check of the file alone counts for a key that stands as a word in what it is
 //! about. Where a file is and what it accepts is told apart from whether it keeps
 //! its word, so that a sweep over all files alone covers nothing of the latter.
+//! Legacy hierarchies have files of the same names, and do not count here.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use cgauge_record::{CheckKind, Quantity};
+use cgauge_record::{CheckKind, Hierarchy, Quantity};
 
+use crate::names;
 use crate::run::{CheckReport, Run};
 
 /// A file or a key, and how many checks were about it.
@@ -27,6 +29,12 @@ pub struct Asserted {
 impl Asserted {
     fn new(name: &str) -> Self {
         Self { name: name.to_owned(), interface: 0, behaviour: 0 }
+    }
+
+    /// Whether any check was about it.
+    #[must_use]
+    pub fn is_asserted(&self) -> bool {
+        self.interface + self.behaviour > 0
     }
 
     fn count(&mut self, kind: CheckKind) {
@@ -48,6 +56,33 @@ pub struct File {
     pub document: String,
     /// Its documented keys.
     pub keys: Vec<Asserted>,
+    /// Whether a check found that it is not there.
+    pub absent: bool,
+    /// The functions whose cases asserted it, each with its suite.
+    pub by: BTreeSet<String>,
+}
+
+impl File {
+    /// Whether 6.12's document names it.
+    fn is_documented(&self) -> bool {
+        self.document != "no" && self.document != "later"
+    }
+
+    fn keys(&self, wanted: impl Fn(&Asserted) -> bool) -> String {
+        let keys = self.keys.iter().filter(|it| wanted(it)).map(|it| format!("`{}`", it.name));
+        keys.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The first few functions, and how many more.
+    fn by(&self) -> String {
+        const NAMED: usize = 3;
+        let mut names: Vec<_> =
+            self.by.iter().take(NAMED).map(|it| format!("`{}`", it.replace('|', " "))).collect();
+        if let more @ 1.. = self.by.len().saturating_sub(NAMED) {
+            names.push(format!("and {more} more"));
+        }
+        names.join(", ")
+    }
 }
 
 /// The whole list with what a run asserted of it.
@@ -67,19 +102,17 @@ impl CoverageOfFiles {
             files: listed(include_str!("../../suites/interface-files.csv")),
             unlisted: BTreeSet::new(),
         };
-        for (_, case) in run.cases() {
+        let unified = run.cases().filter(|(it, _)| it.start.hierarchy == Hierarchy::Unified);
+        for (_, case) in unified {
+            let by = format!("{} {}", case.suite, names::split(&case.case).base);
             for check in &case.checks {
-                coverage.add(check);
+                coverage.add(check, &by);
             }
         }
         coverage
     }
 
-    fn add(&mut self, check: &CheckReport) {
-        // That a file is not there says nothing of the file.
-        if check.observed.same(&Quantity::from("absent")) {
-            return;
-        }
+    fn add(&mut self, check: &CheckReport, by: &str) {
         let (file, key) = match check.file.split_once(':') {
             Some((file, key)) => (file, Some(key)),
             None => (check.file.as_ref(), None),
@@ -91,6 +124,12 @@ impl CoverageOfFiles {
             }
             return;
         };
+        // That a file is not there says nothing of the file.
+        if check.observed.same(&Quantity::from("absent")) {
+            row.absent = true;
+            return;
+        }
+        row.by.insert(by.to_owned());
         row.file.count(check.kind);
         let words: BTreeSet<String> = match key {
             Some(key) => [general_key(key)].into(),
@@ -107,48 +146,59 @@ impl CoverageOfFiles {
 
     /// Writes it as a table in Markdown.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        let documented: Vec<&File> =
-            self.files.iter().filter(|it| it.document != "no" && it.document != "later").collect();
-        let keys = || documented.iter().flat_map(|it| &it.keys);
-        let of = |count: usize, all: usize| format!("{count} of {all}");
+        let documented = || self.files.iter().filter(|it| it.is_documented());
+        let keys = || documented().flat_map(|it| &it.keys);
+        let (files_behave, keys_behave) = (
+            documented().filter(|it| it.file.behaviour > 0).count(),
+            keys().filter(|it| it.behaviour > 0).count(),
+        );
+        let hidden = |it: &&File| it.absent && !it.file.is_asserted();
         writeln!(
             out,
-            "| documented in 6.12 | asserted | of these whether it keeps its word |\n| --- | --- | --- |"
+            "| documented in 6.12 | asserted | of these whether it keeps its word | not shown by the kernel |\n| --- | --- | --- | --- |"
         )?;
         writeln!(
             out,
-            "| files | {} | {} |",
-            of(
-                documented.iter().filter(|it| it.file.interface + it.file.behaviour > 0).count(),
-                documented.len()
-            ),
-            of(documented.iter().filter(|it| it.file.behaviour > 0).count(), documented.len()),
+            "| files | {} of {} | {files_behave} of {} | {} |",
+            documented().filter(|it| it.file.is_asserted()).count(),
+            documented().count(),
+            documented().count(),
+            documented().filter(hidden).count(),
         )?;
         writeln!(
             out,
-            "| keys | {} | {} |\n",
-            of(keys().filter(|it| it.interface + it.behaviour > 0).count(), keys().count()),
-            of(keys().filter(|it| it.behaviour > 0).count(), keys().count()),
+            "| keys | {} of {} | {keys_behave} of {} | {} of files that are not |\n",
+            keys().filter(|it| it.is_asserted()).count(),
+            keys().count(),
+            keys().count(),
+            documented().filter(hidden).map(|it| it.keys.len()).sum::<usize>(),
         )?;
+        let missing = documented().filter(|it| !it.file.is_asserted()).map(|it| {
+            let why = if it.absent { " (not shown)" } else { "" };
+            format!("`{}`{why}", it.file.name)
+        });
+        writeln!(out, "Files not asserted: {}\n", listing(missing))?;
+        let missing = documented().flat_map(|file| {
+            let keys = file.keys.iter().filter(|it| !it.is_asserted());
+            keys.map(|it| format!("`{}:{}`", file.file.name, it.name))
+        });
+        writeln!(out, "Keys not asserted: {}\n", listing(missing))?;
         writeln!(
             out,
-            "| file | where | document | interface | behaviour | keys with behaviour | keys without |\n| --- | --- | --- | --- | --- | --- | --- |"
+            "| file | where | document | interface | behaviour | keys with behaviour | keys by interface alone | asserted by |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
         )?;
         for it in &self.files {
-            let named = |wanted: bool| {
-                let keys = it.keys.iter().filter(|key| (key.behaviour > 0) == wanted);
-                keys.map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(" ")
-            };
             writeln!(
                 out,
-                "| `{}` | {} | {} | {} | {} | {} | {} |",
+                "| `{}` | {} | {} | {} | {} | {} | {} | {} |",
                 it.file.name,
                 it.place,
                 it.document,
                 it.file.interface,
                 it.file.behaviour,
-                named(true),
-                named(false)
+                it.keys(|key| key.behaviour > 0),
+                it.keys(|key| key.behaviour == 0 && key.interface > 0),
+                it.by(),
             )?;
         }
         if !self.unlisted.is_empty() {
@@ -158,6 +208,11 @@ impl CoverageOfFiles {
         }
         Ok(())
     }
+}
+
+fn listing(names: impl Iterator<Item = String>) -> String {
+    let names: Vec<_> = names.collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// A file's name as the document writes it: without the size of huge pages.
@@ -185,7 +240,7 @@ fn listed(csv: &str) -> Vec<File> {
         let file = Asserted::new(fields.next()?);
         let (place, document) = (fields.next()?.to_owned(), fields.next()?.to_owned());
         let keys = fields.next()?.split_ascii_whitespace().map(Asserted::new).collect();
-        Some(File { file, place, document, keys })
+        Some(File { file, place, document, keys, absent: false, by: BTreeSet::new() })
     });
     rows.collect()
 }
@@ -233,11 +288,12 @@ mod tests {
     #[test]
     fn a_key_is_asserted_by_its_name_or_as_a_word() {
         let mut coverage = CoverageOfFiles::of(&Run::default());
-        coverage.add(&check(CheckKind::Accounting, "bytes", "memory.stat:anon"));
-        coverage.add(&check(CheckKind::Interface, "growth of file_mapped", "memory.stat"));
-        coverage.add(&check(CheckKind::Accounting, "nr_subsys_cpu of a group", "cgroup.stat"));
-        coverage.add(&check(CheckKind::Enforcement, "pages", "hugetlb.2MB.max"));
-        coverage.add(&check(CheckKind::Enforcement, "luck", "luck.max"));
+        coverage.add(&check(CheckKind::Accounting, "bytes", "memory.stat:anon"), "s f");
+        coverage.add(&check(CheckKind::Interface, "growth of file_mapped", "memory.stat"), "s f");
+        coverage
+            .add(&check(CheckKind::Accounting, "nr_subsys_cpu of a group", "cgroup.stat"), "s f");
+        coverage.add(&check(CheckKind::Enforcement, "pages", "hugetlb.2MB.max"), "s f");
+        coverage.add(&check(CheckKind::Enforcement, "luck", "luck.max"), "s f");
         let file = |name: &str| coverage.files.iter().find(|it| it.file.name == name).unwrap();
         let asserted: Vec<_> = file("memory.stat")
             .keys
@@ -256,7 +312,11 @@ mod tests {
         let mut text = Vec::new();
         coverage.write(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
-        assert!(text.contains("| files | 3 of 77 | 3 of 77 |"), "{text}");
-        assert!(text.contains("| keys | 3 of 122 | 2 of 122 |"), "{text}");
+        assert!(text.contains("| files | 3 of 77 | 3 of 77 | 0 |"), "{text}");
+        assert!(
+            text.contains("| keys | 3 of 122 | 2 of 122 | 0 of files that are not |"),
+            "{text}"
+        );
+        assert!(text.contains("| `anon` | `file_mapped` | `s f` |"), "{text}");
     }
 }

@@ -7,6 +7,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
 use crate::fork_bomb::Member;
+use crate::note::Note;
 use crate::{BlockIo, Burn, Failure, ForkBomb, ForkRate, HoldMemory, MemoryHog, Sleep, Spin};
 
 /// Puts a load on the kernel and prints what is true about it, as JSON.
@@ -27,6 +28,8 @@ enum AnyLoad {
     ForkRate(ForkRate),
     HoldMemory(HoldMemory),
     MemoryHog(MemoryHog),
+    #[command(hide = true)]
+    Note(Note),
     Sleep(Sleep),
     Spin(Spin),
 }
@@ -47,6 +50,7 @@ impl Command {
             AnyLoad::ForkRate(load) => load.run(),
             AnyLoad::HoldMemory(load) => load.run(),
             AnyLoad::MemoryHog(load) => load.run(),
+            AnyLoad::Note(note) => note.run(),
             AnyLoad::Sleep(load) => load.run(),
             AnyLoad::Spin(load) => load.run(),
         }

@@ -16,6 +16,7 @@ mod hold_memory;
 mod journal;
 mod mapping;
 mod memory_hog;
+mod note;
 mod options;
 mod output;
 mod raw;

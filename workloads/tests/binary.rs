@@ -97,3 +97,19 @@ fn a_line_that_is_no_truth_is_refused() {
     let refusal = Sleep::read("{\"state\":\"over\"").unwrap_err().to_string();
     assert!(refusal.contains("is no truth of this load"), "{refusal}");
 }
+
+#[test]
+fn a_note_is_a_line_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("agent");
+    for argument in ["/case/one", "/case/other"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cgauge-workload"));
+        let output = command.arg("note").arg(&script).arg(argument).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let text = std::fs::read_to_string(script.with_extension("log")).unwrap();
+    let lines: Vec<_> = text.lines().filter_map(|it| it.split_once(' ')).collect();
+    assert_eq!(lines.iter().map(|it| it.1).collect::<Vec<_>>(), ["/case/one", "/case/other"]);
+    let times: Vec<u64> = lines.iter().map(|it| it.0.parse().unwrap()).collect();
+    assert!(times.is_sorted());
+}

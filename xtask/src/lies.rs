@@ -1,10 +1,10 @@
 //! `test --lies`: proves that the checks can fail.
 //!
-//! Each case runs once honestly, to see what it asks of the kernel, and then
-//! under one lie after another about just that, until each of its checks has
-//! failed. A check that no lie turns is listed.
+//! Each case runs once honestly, to see which lies would change what it asks of
+//! the kernel, and then under one of them after another, until each of its checks
+//! has failed. A check that no lie turns is listed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Mutex;
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cgauge_record::{
-    Check, Clock, Ending, Event, Hierarchy, Job, JobCase, Layer, Lie, Message, Touch, Verdict,
+    Check, Clock, Ending, Event, Hierarchy, Job, JobCase, Layer, Lie, Message, Verdict,
 };
-use cgauge_stage::Stage;
+use cgauge_stage::{GuestEnd, Stage};
 
 use crate::catalogue::Kind;
 use crate::exit::{Exit, usage};
@@ -24,9 +24,11 @@ use crate::plan::{self, Case};
 use crate::prepare::{self, Needs};
 use crate::{build, catalogue, pool, run};
 
-/// How long a case may take on the guest's clock: a lie makes it wait for what
-/// never comes.
+/// How long an honest case may take on the guest's clock.
 const DEADLINE_MS: u64 = 120_000;
+/// How much longer than honestly a case may take under a lie, which makes it wait
+/// for what never comes: three notifications that are ten seconds late.
+const PATIENCE_MS: u64 = 30_000;
 /// How long a guest may be silent on the host's clock.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -41,6 +43,11 @@ impl Name {
     fn of(check: &Check) -> Self {
         Self { what: check.what.clone(), file: check.file.clone() }
     }
+
+    /// The file without a key in it.
+    fn is_about(&self, file: &str) -> bool {
+        self.file.split(':').next() == Some(file)
+    }
 }
 
 /// What a case said and how it ended.
@@ -48,6 +55,7 @@ impl Name {
 struct Heard {
     checks: Vec<Check>,
     ending: Option<Ending>,
+    skipped: bool,
 }
 
 impl Heard {
@@ -56,14 +64,36 @@ impl Heard {
     }
 }
 
-/// What became of a case under the lies.
+/// What became of a function's cases under the lies.
+#[derive(Default)]
 struct Tried {
-    case: Case,
-    checks: usize,
+    suite: String,
+    function: String,
+    cases: usize,
+    /// The checks, by name, with why no lie turns each if that is said.
+    checks: BTreeMap<Name, String>,
+    /// Those that a lie turned, or the honest kernel.
+    turned: BTreeSet<Name>,
     lies: usize,
-    /// The checks that no lie turned.
-    left: Vec<Check>,
+    /// Why a case could not be tried to its end.
+    broken: Option<String>,
 }
+
+impl Tried {
+    /// The checks that no lie turned.
+    fn left(&self) -> impl Iterator<Item = (&Name, &str)> {
+        let left = self.checks.iter().filter(|(it, _)| !self.turned.contains(it));
+        left.map(|(name, why)| (name, why.as_str()))
+    }
+
+    fn unexplained(&self) -> usize {
+        self.left().filter(|(_, why)| why.is_empty()).count()
+    }
+}
+
+/// How many checks each lie has turned so far, in whichever case: what turned
+/// many is told first.
+type Score = Mutex<BTreeMap<Lie, usize>>;
 
 /// Runs every case under lies, and lists the checks that none turned.
 pub fn test(workspace: &Path, flags: &Test) -> Result<Exit> {
@@ -91,128 +121,209 @@ pub fn test(workspace: &Path, flags: &Test) -> Result<Exit> {
         let same =
             |a: &Case, b: &Case| suite.function_name(&a.name) == suite.function_name(&b.name);
         let functions: Vec<&[Case]> = cases.chunk_by(same).collect();
-        pool::share(functions, pool::cores(), &stop, |_, cases| {
-            let mut turned = BTreeSet::new();
-            for case in cases {
-                if let Some(it) = try_case(&vm, needs.profile.cpus, case, &mut turned)? {
-                    println!("{}", line(&it));
-                    pool::locked(&tried).push(it);
-                }
+        // One function after another on each core; a lone one has all of them.
+        let workers = pool::cores().min(functions.len().max(1) as u32);
+        let trial = Trial {
+            stage: &vm,
+            cpus: needs.profile.cpus,
+            side_by_side: (pool::cores() / workers).max(1) as usize,
+            score: Score::default(),
+        };
+        pool::share(functions, workers, &stop, |_, cases| {
+            let function = suite.function_name(&cases[0].name).cloned().unwrap_or_default();
+            let it = trial.of(function, cases)?;
+            if it.cases > 0 {
+                println!("{}", line(&it));
+                pool::locked(&tried).push(it);
             }
             Ok(())
         })?;
     }
     let tried = tried.into_inner().unwrap_or_default();
     print!("{}", summary(&tried));
-    let any = tried.iter().any(|it| it.left.iter().any(|check| check.beyond_lies.is_empty()));
-    Ok(if any { Exit::Failure } else { Exit::Fine })
+    Ok(if tried.iter().any(|it| it.broken.is_some()) {
+        Exit::Broken
+    } else if tried.iter().any(|it| it.unexplained() > 0) {
+        Exit::Failure
+    } else {
+        Exit::Fine
+    })
 }
 
-/// Tries the checks that are not among those `turned` already, with the same
-/// function's other parameters. `None` for a case that cannot run on this kernel.
-fn try_case(
-    stage: &dyn Stage,
+/// Where cases are tried, and what was learnt from those before.
+struct Trial<'a> {
+    stage: &'a dyn Stage,
     cpus: u32,
-    case: &Case,
-    turned: &mut BTreeSet<Name>,
-) -> Result<Option<Tried>> {
-    let ask = |layer| ask(stage, cpus, case, layer);
-    let honest = ask(Layer::Trace)?;
-    let Some(ending) = &honest.ending else {
-        return Ok(None);
-    };
-    // What fails on the honest kernel has shown that it can.
-    let mut left: BTreeSet<Name> = honest.checks.iter().map(Name::of).collect();
-    let checks = left.len();
-    let mut lies = 0;
-    turned.extend(honest.failed());
-    left = &left - turned;
-    for lie in lies_about(&ending.touched, &left) {
-        if left.is_empty() {
-            break;
+    /// Lies that are told at the same time, each in its own guest.
+    side_by_side: usize,
+    score: Score,
+}
+
+impl Trial<'_> {
+    /// Tries the cases of one function, which differ in parameters alone: a check
+    /// that failed in one of them is not tried in the others, nor one that no lie
+    /// turned in the first and that says why.
+    fn of(&self, function: String, cases: &[Case]) -> Result<Tried> {
+        let suite = cases.first().map(|it| it.suite.clone()).unwrap_or_default();
+        let mut tried = Tried { suite, function, ..Tried::default() };
+        let mut in_vain = BTreeSet::new();
+        for case in cases {
+            let honest = self.ask(case, Layer::Trace, DEADLINE_MS, &mut tried.broken)?;
+            if honest.skipped && honest.checks.is_empty() {
+                continue;
+            }
+            tried.cases += 1;
+            if honest.ending.is_none() && tried.broken.is_none() {
+                tried.broken = Some(format!("the guest of {} was lost", case.name));
+            }
+            // What fails on the honest kernel has shown that it can.
+            tried.turned.extend(honest.failed());
+            let names: BTreeSet<Name> = honest.checks.iter().map(Name::of).collect();
+            let of_case = honest.checks.iter().map(|it| (Name::of(it), it.beyond_lies.clone()));
+            tried.checks.extend(of_case);
+            let left = &(&names - &tried.turned) - &in_vain;
+            self.turn(case, left, honest.ending.unwrap_or_default(), &mut tried)?;
+            let explained = tried.left().filter(|(_, why)| !why.is_empty());
+            in_vain.extend(explained.map(|(name, _)| name.clone()));
         }
-        lies += 1;
-        turned.extend(ask(Layer::Lie(lie))?.failed());
-        left = &left - turned;
+        Ok(tried)
     }
-    let mut left: Vec<Check> =
-        honest.checks.into_iter().filter(|it| left.contains(&Name::of(it))).collect();
-    left.dedup_by_key(|it| Name::of(it));
-    Ok(Some(Tried { case: case.clone(), checks, lies, left }))
-}
 
-/// Every lie about what the case asked, those about the files of its checks first.
-fn lies_about(touched: &[Touch], checks: &BTreeSet<Name>) -> Vec<Lie> {
-    let mut lies: Vec<Lie> = touched
-        .iter()
-        .flat_map(|about| {
-            about.request.lies().iter().map(|told| Lie { about: about.clone(), told: *told })
-        })
-        .collect();
-    let is_about = |lie: &Lie| checks.iter().any(|it| it.file == lie.about.file);
-    let rank = |lie: &Lie| lie.about.request.lies().iter().position(|it| *it == lie.told);
-    lies.sort_by_key(|it| (!is_about(it), rank(it)));
-    lies
-}
+    /// Tells lies until each of the checks that are `left` has failed, or no lie is left.
+    fn turn(
+        &self,
+        case: &Case,
+        mut left: BTreeSet<Name>,
+        honest: Ending,
+        tried: &mut Tried,
+    ) -> Result<()> {
+        let deadline = 3 * honest.elapsed_ns / 1_000_000 + PATIENCE_MS;
+        let mut untold = honest.lies;
+        while !left.is_empty() && !untold.is_empty() {
+            let now = self.next(&mut untold, &left);
+            tried.lies += now.len();
+            for (lie, failed) in self.tell(case, now, deadline, &mut tried.broken)? {
+                let new = failed.difference(&tried.turned).count();
+                *pool::locked(&self.score).entry(lie).or_default() += new;
+                tried.turned.extend(failed);
+            }
+            left = &left - &tried.turned;
+        }
+        Ok(())
+    }
 
-fn ask(stage: &dyn Stage, cpus: u32, case: &Case, layer: Layer) -> Result<Heard> {
-    let job = Job {
-        cpus,
-        cases: vec![JobCase {
-            suite: case.suite.clone(),
-            case: case.name.clone(),
-            deadline_ms: DEADLINE_MS,
-            layer,
-        }],
-    };
-    let mut heard = Heard::default();
-    let mut skipped = false;
-    // However the guest ends: what was said before is what counts.
-    stage.run(&job, &mut |message| match message {
-        Message::Record(event) => {
-            if let Event::Check(check) = *event {
-                heard.checks.push(check);
+    /// Takes the lies that promise most for the checks that are `left`: about
+    /// their files, told with success before, of a kind that most checks see.
+    fn next(&self, untold: &mut Vec<Lie>, left: &BTreeSet<Name>) -> Vec<Lie> {
+        let score = pool::locked(&self.score);
+        let promise = |lie: &Lie| {
+            let is_about = left.iter().any(|it| it.is_about(&lie.about.file));
+            let turned = score.get(lie).copied().unwrap_or(0);
+            let kind = lie.about.request.lies().iter().position(|it| *it == lie.told);
+            (is_about, turned, std::cmp::Reverse(kind))
+        };
+        untold.sort_by_key(promise);
+        untold.split_off(untold.len().saturating_sub(self.side_by_side))
+    }
+
+    /// Runs the case under each of the lies, and says which checks each turned.
+    fn tell(
+        &self,
+        case: &Case,
+        lies: Vec<Lie>,
+        deadline: u64,
+        broken: &mut Option<String>,
+    ) -> Result<Vec<(Lie, BTreeSet<Name>)>> {
+        let tell = |lie: Lie| {
+            let mut broken = None;
+            let heard = self.ask(case, Layer::Lie(lie.clone()), deadline, &mut broken);
+            heard.map(|it| ((lie, it.failed()), broken))
+        };
+        let told: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                lies.into_iter().map(|lie| scope.spawn(move || tell(lie))).collect();
+            threads.into_iter().map(|it| it.join()).collect()
+        });
+        let mut failed = Vec::new();
+        for answer in told {
+            let (it, why) = answer.unwrap_or_else(|it| std::panic::resume_unwind(it))?;
+            *broken = broken.take().or(why);
+            failed.push(it);
+        }
+        Ok(failed)
+    }
+
+    /// Runs the case under this layer. Twice, if the first guest did not start: a
+    /// pass takes thousands of them.
+    fn ask(
+        &self,
+        case: &Case,
+        layer: Layer,
+        deadline_ms: u64,
+        broken: &mut Option<String>,
+    ) -> Result<Heard> {
+        let (suite, name) = (case.suite.clone(), case.name.clone());
+        let job =
+            Job { cpus: self.cpus, cases: vec![JobCase { suite, case: name, deadline_ms, layer }] };
+        let mut why = None;
+        for _ in 0..2 {
+            let mut heard = Heard::default();
+            // However the guest ends: what was said before is what counts.
+            let ran = self.stage.run(&job, &mut |message| match message {
+                Message::Record(event) => {
+                    if let Event::Check(check) = *event {
+                        heard.checks.push(check);
+                    }
+                }
+                Message::Skip { .. } => heard.skipped = true,
+                Message::End(ending) => heard.ending = Some(ending),
+                _ => {}
+            });
+            match ran {
+                Ok(ran) if ran.end == GuestEnd::Interrupted => {
+                    return Err(cgauge_stage::Error::Interrupted.into());
+                }
+                Ok(_) => return Ok(heard),
+                Err(error @ cgauge_stage::Error::Interrupted) => return Err(error.into()),
+                Err(error) => why = Some(error.to_string()),
             }
         }
-        Message::Skip { .. } => skipped = true,
-        Message::End(ending) => heard.ending = Some(ending),
-        _ => {}
-    })?;
-    if skipped && heard.checks.is_empty() {
-        heard.ending = None;
+        *broken = why;
+        Ok(Heard::default())
     }
-    Ok(heard)
 }
 
 fn line(tried: &Tried) -> String {
-    let Tried { case, checks, lies, left } = tried;
-    let mut line = format!("{} {}: {checks} checks, {lies} lies", case.suite, case.name);
-    for check in left {
-        let word = if check.beyond_lies.is_empty() { "NOT TURNED" } else { "explained" };
-        // Writing to a string cannot fail.
-        let _ = write!(line, "\n  {word}  {} ({}) {}", check.what, check.file, check.beyond_lies);
+    let Tried { suite, function, cases, checks, lies, broken, .. } = tried;
+    let checks = checks.len();
+    let mut line = format!("{suite} {function}: {cases} cases, {checks} checks, {lies} lies");
+    // Writing to a string cannot fail.
+    if let Some(why) = broken {
+        let _ = write!(line, "\n  NOT TRIED to its end: {why}");
+    }
+    for (check, why) in tried.left() {
+        let word = if why.is_empty() { "NOT TURNED" } else { "explained" };
+        let _ = write!(line, "\n  {word}  {} ({}) {why}", check.what, check.file);
     }
     line
 }
 
 fn summary(tried: &[Tried]) -> String {
     let sum = |of: fn(&Tried) -> usize| tried.iter().map(of).sum::<usize>();
-    let left = |it: &Tried| it.left.iter().filter(|it| it.beyond_lies.is_empty()).count();
-    let unexplained: usize = tried.iter().map(left).sum();
+    let (left, unexplained) = (sum(|it| it.left().count()), sum(Tried::unexplained));
     format!(
-        "{} cases, {} checks, {} lies; no lie turned {} checks, of which {} are explained\n",
-        tried.len(),
-        sum(|it| it.checks),
+        "{} cases, {} checks, {} lies; no lie turned {left} checks, of which {} are explained\n",
+        sum(|it| it.cases),
+        sum(|it| it.checks.len()),
         sum(|it| it.lies),
-        sum(|it| it.left.len()),
-        sum(|it| it.left.len()) - unexplained
+        left - unexplained
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use cgauge_record::{Asked, CheckKind, Quantity, Told, Unit};
-    use cgauge_stage::{Error, GuestEnd, Ran};
+    use cgauge_record::{Asked, CheckKind, Quantity, Told, Touch, Unit};
+    use cgauge_stage::{Error, Ran};
 
     use super::*;
 
@@ -246,8 +357,11 @@ mod tests {
                 Layer::Lie(it) if it.told == Told::Scaled && it.about.file == "a.file");
             hear(check("can fail", if scaled { 700 } else { 800 }));
             hear(check("cannot fail", 800));
-            let touched = vec![Touch { request: Asked::Read, file: "a.file".into() }];
-            hear(Message::End(Ending { touched, ..Ending::default() }));
+            let about = Touch { request: Asked::Read, file: "a.file".into() };
+            let lies = [Told::Scaled, Told::Swapped, Told::Empty]
+                .map(|told| Lie { about: about.clone(), told })
+                .to_vec();
+            hear(Message::End(Ending { lies, ..Ending::default() }));
             Ok(Ran { end: GuestEnd::Done, console: Vec::new() })
         }
     }
@@ -255,13 +369,14 @@ mod tests {
     #[test]
     fn a_check_that_cannot_fail_is_found() {
         let case = Case { suite: "s".into(), name: "c".into(), promise: String::new() };
-        let tried = try_case(&OneFile, 1, &case, &mut BTreeSet::new()).unwrap().unwrap();
-        let left: Vec<&str> = tried.left.iter().map(|it| it.what.as_str()).collect();
+        let trial = Trial { stage: &OneFile, cpus: 1, side_by_side: 2, score: Score::default() };
+        let tried = trial.of("f".into(), &[case]).unwrap();
+        let left: Vec<&str> = tried.left().map(|(it, _)| it.what.as_str()).collect();
         assert_eq!(left, ["cannot fail"]);
         insta::assert_snapshot!(line(&tried) + "\n" + &summary(&[tried]), @r"
-        s c: 2 checks, 5 lies
+        s f: 1 cases, 2 checks, 3 lies
           NOT TURNED  cannot fail (a.file) 
-        1 cases, 2 checks, 5 lies; no lie turned 1 checks, of which 0 are explained
+        1 cases, 2 checks, 3 lies; no lie turned 1 checks, of which 0 are explained
         ");
     }
 }

@@ -25,12 +25,11 @@ use crate::flags::Size;
 /// boot takes 5 to 10 s.
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
 
-/// What a suite's guest has to offer. Each suite has a guest of its own: a case
-/// finds the same one, down to its memory, whatever else is in the run.
-#[derive(Clone, Debug)]
+/// What a suite's guest has to offer. Suites that need the same share a saved
+/// guest; the suite itself comes with the job, so that a case finds the same
+/// guest, down to its memory, whatever else is in the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Needs {
-    /// The suite.
-    pub suite: String,
     /// The guest's size.
     pub profile: Profile,
     /// Kernel modules with their parameters, as the suite names them.
@@ -50,7 +49,6 @@ impl Needs {
         };
         let cpus = cpus.map_or(suite.needs.cpus, NonZeroU32::get);
         Ok(Self {
-            suite: suite.name.clone(),
             profile: Profile { cpus, memory_bytes },
             modules: suite.needs.modules.clone(),
             nodes: suite.needs.nodes,
@@ -108,6 +106,7 @@ pub fn machine(
     let settings = Settings {
         cache: common.cache.clone(),
         work: common.work.clone(),
+        programs: binaries.suites.iter().map(|it| (it.name.clone(), it.path.clone())).collect(),
         boot_deadline: BOOT_DEADLINE,
         silence: common.silence,
         stop: Arc::clone(&common.stop),
@@ -165,9 +164,6 @@ fn initramfs(
     };
     add("/init".to_owned(), &binaries.agent)?;
     add("/bin/cgauge-workload".to_owned(), &binaries.workload)?;
-    for suite in binaries.suites.iter().filter(|it| it.name == needs.suite) {
-        add(format!("/suites/{}", suite.name), &suite.path)?;
-    }
     let mut digest = Sha256::new();
     for (place, bytes) in &files {
         digest.update(format!("{place} {}\n", bytes.len()));

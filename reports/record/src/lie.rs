@@ -13,7 +13,7 @@ pub enum Layer {
     /// Nothing: every request reaches the kernel, every answer the case.
     #[default]
     Honest,
-    /// Nothing, but each kind of request is written down.
+    /// Nothing, but each lie that would have changed anything is written down.
     Trace,
     /// This lie.
     Lie(Lie),
@@ -27,13 +27,14 @@ impl Layer {
     }
 }
 
-/// A kind of request, and what it is about: an interface file's name, or nothing
-/// where it is about a group.
+/// A kind of request, and what it is about: an interface file's name, a file of
+/// `/proc` with `PID` for the process, a system call; nothing where it is about a
+/// group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Touch {
     /// What is asked of the kernel.
     pub request: Asked,
-    /// The interface file; empty for a group.
+    /// The file or system call; empty for a group.
     pub file: String,
 }
 
@@ -55,6 +56,8 @@ pub enum Asked {
     Start,
     /// To list a group's files or children.
     List,
+    /// To do what a system call asks for.
+    Call,
 }
 
 /// A lie about every request of one kind.
@@ -78,9 +81,11 @@ pub enum Told {
     Frozen,
     /// A state is shown as another, a flag as its opposite, a list without its last.
     Swapped,
+    /// A list is shown with what the groups next to this one have.
+    More,
     /// Nothing is shown.
     Empty,
-    /// Taken, and not applied.
+    /// Told as done, and not done; a process starts where its parent is.
     Ignored,
     /// Each number is applied twice as large.
     Doubled,
@@ -109,13 +114,17 @@ impl Asked {
     pub fn lies(self) -> &'static [Told] {
         use Told::*;
         match self {
-            Self::Read => &[Scaled, Swapped, Frozen, OffByOne, Empty],
+            Self::Read => {
+                &[Scaled, Swapped, Frozen, OffByOne, Empty, Accepted, OtherErrno, Refused]
+            }
             Self::Write => {
                 &[Ignored, Refused, Accepted, OtherErrno, Doubled, Halved, Forgotten, OnParent]
             }
             Self::Watch => &[Swallowed, Late],
-            Self::Make | Self::Remove | Self::Start => &[Refused, OtherErrno],
-            Self::List => &[Swapped, Empty],
+            Self::Make => &[Refused, OtherErrno],
+            Self::Remove | Self::Call => &[Ignored, Refused, Accepted, OtherErrno],
+            Self::Start => &[Ignored, OnParent, Refused, OtherErrno],
+            Self::List => &[Swapped, More, Empty],
         }
     }
 }
@@ -142,7 +151,7 @@ mod tests {
     #[test]
     fn every_request_can_be_lied_about() {
         use Asked::*;
-        for asked in [Read, Write, Watch, Make, Remove, Start, List] {
+        for asked in [Read, Write, Watch, Make, Remove, Start, List, Call] {
             assert!(!asked.lies().is_empty());
         }
     }

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, Layer, Touch};
+use crate::{Event, Layer, Lie};
 
 /// What the agent is to do in this guest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ pub struct Ending {
     pub kernel_complaints: Vec<String>,
     /// Records that were thrown away since there were too many.
     pub records_dropped: u64,
-    /// What the case asked of the kernel, if it was traced.
+    /// The lies that would have changed anything for the case, if it was traced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub touched: Vec<Touch>,
+    pub lies: Vec<Lie>,
 }

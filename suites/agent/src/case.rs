@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use cgauge_lab::kernel::{Cloned, Refusal, Side, clone_into};
 use cgauge_lab::lies;
-use cgauge_record::{Ending, JobCase, Touch};
+use cgauge_record::{Ending, JobCase, Lie};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
@@ -28,6 +28,8 @@ use crate::aftermath::Before;
 use crate::channel::Channel;
 use crate::trees::{Kind, Place, Tree};
 
+/// Where the suites' programs are.
+pub const SUITES: &str = "/suites";
 /// Lines of a case's output that are kept: the last ones say how it ended.
 const LINES_KEPT: usize = 40;
 /// A longer line of output is cut.
@@ -87,7 +89,7 @@ impl Prepared {
         let differences = self.before.compare();
         ending.leftovers = differences.leftovers;
         ending.kernel_complaints = differences.kernel_complaints;
-        ending.touched = touched();
+        ending.lies = lies_to_tell();
         let refusals = self.places.iter().filter_map(|it| {
             it.clear(|| {
                 reap(None);
@@ -98,14 +100,13 @@ impl Prepared {
     }
 }
 
-/// What a traced case asked of the kernel.
-fn touched() -> Vec<Touch> {
+/// The lies that a traced case noted.
+fn lies_to_tell() -> Vec<Lie> {
     let text = std::fs::read_to_string(lies::TRACE).unwrap_or_default();
-    let mut touched: Vec<Touch> =
-        text.lines().filter_map(|it| serde_json::from_str(it).ok()).collect();
-    touched.sort();
-    touched.dedup();
-    touched
+    let mut noted: Vec<Lie> = text.lines().filter_map(|it| serde_json::from_str(it).ok()).collect();
+    noted.sort();
+    noted.dedup();
+    noted
 }
 
 fn start(
@@ -117,7 +118,7 @@ fn start(
     let text = |it: String| {
         CString::new(it).map_err(|_| Error::System("a NUL byte in a name", Errno::EINVAL))
     };
-    let program = text(format!("/suites/{}", job.suite))?;
+    let program = text(format!("{SUITES}/{}", job.suite))?;
     let arguments = [
         program.clone(),
         text(job.case.clone())?,

@@ -7,19 +7,25 @@ mod aftermath;
 mod boot;
 mod case;
 mod channel;
+mod firmware;
 mod port;
 mod trees;
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use cgauge_record::{Job, Message, Ready};
 
 use crate::case::Prepared;
 use crate::channel::Channel;
+use crate::firmware::Firmware;
 use crate::port::Ports;
 
 /// The job's name in the firmware configuration.
 const JOB: &str = "opt/cgauge/job";
+/// What the names of the job's suites begin with there.
+const SUITE: &str = "opt/cgauge/suites/";
 /// What stands there instead when the guest is booted to be saved.
 const SAVE: &[u8] = b"save";
 
@@ -52,6 +58,7 @@ fn work(ports: &Ports, channel: &Channel<'_>) -> Result<(), Box<dyn std::error::
     }
     channel.say(&ready);
     let job: Job = serde_json::from_slice(&bytes)?;
+    place_suites(ports, &job)?;
     boot::bring_up_cpus(job.cpus)?;
     for (index, case) in job.cases.iter().enumerate() {
         channel.say(&Message::Start { index });
@@ -65,7 +72,22 @@ fn work(ports: &Ports, channel: &Channel<'_>) -> Result<(), Box<dyn std::error::
 }
 
 fn job_bytes(ports: &Ports) -> Result<Vec<u8>, String> {
-    ports.firmware_file(JOB).ok_or_else(|| format!("QEMU was given no {JOB}"))
+    let text = Firmware::find(ports).and_then(|it| it.text(JOB));
+    text.ok_or_else(|| format!("QEMU was given no {JOB}"))
+}
+
+/// Puts the suites that the job names where cases are started from. They come
+/// with the job, so that one saved guest serves every suite that it is fit for.
+fn place_suites(ports: &Ports, job: &Job) -> Result<(), String> {
+    let suites: BTreeSet<&str> = job.cases.iter().map(|it| it.suite.as_str()).collect();
+    fs::create_dir_all(case::SUITES).map_err(|it| format!("{}: {it}", case::SUITES))?;
+    for name in suites {
+        let firmware = Firmware::find(ports).ok_or("QEMU has no firmware configuration")?;
+        let path = Path::new(case::SUITES).join(name);
+        let placed = firmware.place_program(&format!("{SUITE}{name}"), &path);
+        placed.map_err(|it| format!("the suite {name}: {it}"))?;
+    }
+    Ok(())
 }
 
 fn ready() -> Ready {

@@ -15,8 +15,8 @@ use crate::time::{nanoseconds, wait_until};
 /// How long a device may take to come up; its driver scans it first.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bytes of a sector of `/sys/block/X/stat`, whatever the device's own are.
-const SECTOR: u64 = 512;
+/// Bytes of a sector of `/sys/block/X`, whatever the device's own are.
+pub(crate) const SECTOR: u64 = 512;
 
 /// A block device that is there for the case.
 #[derive(Debug)]
@@ -167,6 +167,14 @@ impl Disk {
     /// What a file of the device's queue holds.
     pub fn queue(&self, file: &str) -> Result<String, Stop> {
         Ok(fs::read_to_string(self.folder().join("queue").join(file))?.trim_end().to_owned())
+    }
+
+    /// How large it is.
+    pub fn bytes(&self) -> Result<u64, Stop> {
+        let text = fs::read_to_string(self.folder().join("size"))?;
+        let sectors: Result<u64, _> = text.trim_end().parse();
+        let sectors = sectors.map_err(|_| Stop::Broken(format!("{}/size: {text:?}", self.name)))?;
+        Ok(sectors * SECTOR)
     }
 
     /// What the device has done since it came up.

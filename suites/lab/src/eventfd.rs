@@ -82,9 +82,13 @@ impl Notifier {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(Stop::broken("poll an eventfd")(errno)),
             }
-            let at = now();
+            let mut at = now();
             let count = self.event.read().map_err(Stop::broken("read an eventfd"))?;
             if lies::notified(&self.name) {
+                if lies::are_told() {
+                    // A late notification wakes late.
+                    at = now();
+                }
                 return Ok(Some(Notice { at, count }));
             }
         }

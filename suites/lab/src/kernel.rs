@@ -93,20 +93,28 @@ impl Dir {
     /// Makes the group `name` below this one and opens it.
     pub fn make(&self, name: &str) -> Result<Self, Refusal> {
         let make = || mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755));
-        asked(Asked::Make, "", make).map_err(|errno| self.refusal(Request::Make, name, errno))?;
+        lies::asked(Asked::Make, "", make, |_| None)
+            .map_err(|errno| self.refusal(Request::Make, name, errno))?;
         self.child(name)
     }
 
     /// Removes the group `name` below this one.
     pub fn remove(&self, name: &str) -> Result<(), Refusal> {
         let remove = || unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir);
-        asked(Asked::Remove, "", remove).map_err(|errno| self.refusal(Request::Remove, name, errno))
+        lies::done(Asked::Remove, "", remove)
+            .map_err(|errno| self.refusal(Request::Remove, name, errno))
     }
 
     /// The file's bytes as text; bytes that are no UTF-8 are replaced.
     pub fn read(&self, file: &str) -> Result<String, Refusal> {
         let mut bytes = Vec::new();
-        let mut open = self.open_file(file, OFlag::O_RDONLY)?;
+        // What the layer says of a read is said of its opening too.
+        let mut open = match self.open_file(file, OFlag::O_RDONLY) {
+            Err(_) if lies::told(Asked::Read, file) == Some(Told::Accepted) => {
+                return Ok(String::new());
+            }
+            open => open?,
+        };
         open.read_to_end(&mut bytes)
             .map_err(|error| self.refusal(Request::Read, file, errno_of(&error)))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -116,7 +124,7 @@ impl Dir {
     pub fn write(&self, file: &str, text: &str) -> Result<(), Refusal> {
         // What the layer says of a write is said of its opening too.
         let mut open = match self.open_file(file, OFlag::O_WRONLY) {
-            Err(_) if lies::about(Asked::Write, file) == Some(Told::Accepted) => return Ok(()),
+            Err(_) if lies::told(Asked::Write, file) == Some(Told::Accepted) => return Ok(()),
             open => open?,
         };
         // kernfs takes a write whole or not at all; a short count would be a
@@ -133,9 +141,11 @@ impl Dir {
     /// Opens a file of the group for a caller that reads, polls or writes it
     /// by itself.
     pub fn open_file(&self, file: &str, flags: OFlag) -> Result<Open, Refusal> {
+        let access = flags & OFlag::O_ACCMODE;
+        let next = if access == OFlag::O_RDONLY { Asked::Read } else { Asked::Write };
         openat(&self.fd, file, flags | OFlag::O_CLOEXEC, Mode::empty())
             .map(|fd| Open { file: fd.into(), path: self.path.join(file), held: None })
-            .map_err(|errno| self.refusal(Request::Open, file, lies::of_opening(file, errno)))
+            .map_err(|errno| self.refusal(Request::Open, file, lies::of_opening(next, file, errno)))
     }
 
     /// The names of the interface files, sorted.
@@ -149,6 +159,11 @@ impl Dir {
     }
 
     fn entries(&self, wanted: Type) -> Result<Vec<String>, Refusal> {
+        let names = self.true_entries(wanted)?;
+        Ok(lies::listed(names, || self.entries_next_to(wanted)))
+    }
+
+    fn true_entries(&self, wanted: Type) -> Result<Vec<String>, Refusal> {
         let refusal = |errno| self.refusal(Request::List, ".", errno);
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let mut listing = Listing::openat(&self.fd, ".", flags, Mode::empty()).map_err(refusal)?;
@@ -161,10 +176,20 @@ impl Dir {
             }
         }
         names.sort();
-        Ok(match lies::about(Asked::List, "") {
-            Some(told) => lies::listed(told, names),
-            None => names,
-        })
+        Ok(names)
+    }
+
+    /// What the parent, its children and the group's own have.
+    fn entries_next_to(&self, wanted: Type) -> Vec<String> {
+        let parent = self.path.parent().and_then(|it| Self::open(it).ok());
+        let below = |dir: &Self| {
+            let names = dir.true_entries(Type::Directory).unwrap_or_default();
+            names.iter().filter_map(|it| dir.child(it).ok()).collect::<Vec<_>>()
+        };
+        let mut next = below(self);
+        next.extend(parent.iter().flat_map(below));
+        next.extend(parent);
+        next.iter().flat_map(|it| it.true_entries(wanted).unwrap_or_default()).collect()
     }
 
     /// Where the directory was when it was opened; for messages and for what
@@ -185,17 +210,31 @@ impl Dir {
     }
 }
 
-/// Asks the kernel, unless the layer answers in its place.
-fn asked<T>(
-    request: Asked,
-    file: &str,
-    ask: impl FnOnce() -> Result<T, Errno>,
-) -> Result<T, Errno> {
-    match lies::about(request, file) {
-        None => ask(),
-        Some(Told::Refused) => Err(Errno::ENOTSUP),
-        Some(told) => lies::answered(told, ask()),
-    }
+/// The text of a file of `/proc` or `/sys` that speaks of groups.
+pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
+    let path = path.as_ref();
+    lies::read(&name_of(path), path, std::fs::read_to_string(path))
+}
+
+/// A system call of this name that is about groups and gives nothing back.
+pub fn call(name: &str, ask: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
+    lies::done(Asked::Call, name, ask)
+}
+
+/// A number that the kernel gives by a system call of this name, and not in a file.
+#[must_use]
+pub fn figure(name: &str, number: u64) -> u64 {
+    let shown = lies::read(name, Path::new(name), Ok(number.to_string()));
+    shown.ok().and_then(|it| it.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The path with `PID` for a process.
+fn name_of(path: &Path) -> String {
+    let is_process = |it: &str| it == "self" || it.parse::<u32>().is_ok();
+    let path = path.to_string_lossy();
+    let parts: Vec<&str> =
+        path.split('/').map(|it| if is_process(it) { "PID" } else { it }).collect();
+    parts.join("/")
 }
 
 /// An open interface file. What it shows and takes passes the layer that can lie.
@@ -216,12 +255,13 @@ impl Open {
 impl Read for Open {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.held.is_none() {
-            let Some(told) = lies::about(Asked::Read, self.name()) else {
+            if lies::are_unheard_of() {
                 return self.file.read(buffer);
-            };
+            }
             let mut bytes = Vec::new();
-            self.file.read_to_end(&mut bytes)?;
-            let text = lies::shown(told, &self.path, String::from_utf8_lossy(&bytes).into_owned());
+            let answer = self.file.read_to_end(&mut bytes);
+            let answer = answer.map(|_| String::from_utf8_lossy(&bytes).into_owned());
+            let text = lies::read(self.name(), &self.path, answer)?;
             self.held = Some(io::Cursor::new(text.into_bytes()));
         }
         self.held.as_mut().map_or(Ok(0), |held| held.read(buffer))
@@ -230,10 +270,13 @@ impl Read for Open {
 
 impl Write for Open {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(told) = lies::about(Asked::Write, self.name()) else {
-            return self.file.write(bytes);
-        };
         let text = String::from_utf8_lossy(bytes);
+        let Some(told) = lies::told(Asked::Write, self.name()) else {
+            let answer = self.file.write(bytes);
+            let parent_has = || self.of_parent().exists();
+            lies::note_write(self.name(), &text, answer.is_err(), parent_has);
+            return answer;
+        };
         let answer = match (told, lies::written(told, &text)) {
             (_, None) => Ok(bytes.len()),
             (Told::OnParent, Some(text)) => self.on_parent(text.as_bytes()),
@@ -270,10 +313,15 @@ impl Open {
         Ok(watched[0].revents().unwrap_or_else(PollFlags::empty))
     }
 
+    /// The same file of the parent's.
+    fn of_parent(&self) -> PathBuf {
+        let parent = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        parent.join(self.name())
+    }
+
     /// Writes to the same file of the parent's.
     fn on_parent(&self, bytes: &[u8]) -> io::Result<usize> {
-        let parent = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
-        File::options().write(true).open(parent.join(self.name()))?.write(bytes)
+        File::options().write(true).open(self.of_parent())?.write(bytes)
     }
 }
 
@@ -337,8 +385,22 @@ pub enum Side {
 /// As for `fork`: in a process with other threads the child may call only what
 /// is async-signal-safe.
 pub unsafe fn clone_into(group: Option<&Dir>, flags: i32) -> Result<Side, Errno> {
-    // SAFETY: the caller's word holds for the call within.
-    asked(Asked::Start, "", || unsafe { clone3_into(group, flags) })
+    // SAFETY: the caller's word holds for the calls within.
+    let clone = |group: Option<&Dir>| unsafe { clone3_into(group, flags) };
+    lies::asked(
+        Asked::Start,
+        "",
+        || clone(group),
+        |told| {
+            // Born elsewhere: where its parent is, or above.
+            let parent = || Dir::open(group?.path.parent()?).ok();
+            match told {
+                Told::Ignored => Some(clone(None)),
+                Told::OnParent => parent().map(|it| clone(Some(&it))),
+                _ => None,
+            }
+        },
+    )
 }
 
 unsafe fn clone3_into(group: Option<&Dir>, flags: i32) -> Result<Side, Errno> {

@@ -109,7 +109,11 @@ fn taken_by(socket: &TcpStream) -> Result<u64, Errno> {
     Ok([RECEIVED, SET_ASIDE, QUEUED].iter().map(|it| u64::from(answer[*it])).sum())
 }
 
-fn bring_up_loopback() -> std::io::Result<()> {
+/// Brings the loopback device up.
+///
+/// # Errors
+/// The kernel has none, or the caller may not.
+pub fn bring_up_loopback() -> std::io::Result<()> {
     // SAFETY: a plain C struct, for which zero is "nothing".
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l'.cast_signed();

@@ -7,9 +7,10 @@
 
 mod case;
 pub mod check;
+pub mod cpus;
 pub mod disk;
 pub mod eventfd;
-pub mod ext;
+pub mod filesystem;
 mod group;
 pub mod hierarchy;
 pub mod kernel;
@@ -18,6 +19,8 @@ pub mod lies;
 pub mod load;
 pub mod machine;
 pub mod memory;
+pub mod netfilter;
+pub mod nodes;
 mod options;
 pub mod parse;
 pub mod process;

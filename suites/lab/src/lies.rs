@@ -4,29 +4,53 @@
 //! A check that no lie turns to fail is no check; `cargo xtask test --lies`
 //! finds it. Without the order to lie, nothing here does anything. It knows
 //! numbers, words and errnos, not what a file means.
+//!
+//! A traced case notes each lie that would have changed what it saw. On the
+//! virtual clock a lie that changes nothing gives the same run again, so that
+//! the others need not be tried.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use cgauge_record::{Asked, Layer, Told, Touch};
+use cgauge_record::{Asked, Layer, Lie, Told, Touch};
 use nix::errno::Errno;
+
+use crate::kernel::errno_of;
 
 /// The layer that a case is to run under, as JSON.
 pub const VARIABLE: &str = "CGAUGE_LAYER";
-/// Where a traced case writes what it asked for.
+/// Where a traced case notes the lies.
 pub const TRACE: &str = "/run/cgauge.trace";
 /// How late a late notification is: later than any bound on one.
 const LATE: Duration = Duration::from_secs(10);
 
+thread_local! {
+    /// Whether what this thread asks concerns no check.
+    static ASIDE: Cell<bool> = const { Cell::new(false) };
+}
+
 fn layer() -> &'static Layer {
     static LAYER: OnceLock<Layer> = OnceLock::new();
+    if ASIDE.get() {
+        return &Layer::Honest;
+    }
     LAYER.get_or_init(|| {
         let told = std::env::var(VARIABLE).ok();
         told.and_then(|it| serde_json::from_str(&it).ok()).unwrap_or_default()
     })
+}
+
+/// Does what no check is about, as clearing away, without lies.
+pub fn aside<T>(work: impl FnOnce() -> T) -> T {
+    let before = ASIDE.replace(true);
+    let result = work();
+    ASIDE.set(before);
+    result
 }
 
 /// Whether this case runs under a lie.
@@ -34,32 +58,99 @@ pub(crate) fn are_told() -> bool {
     matches!(layer(), Layer::Lie(_))
 }
 
-/// The lie to tell about this request; notes the request where one is traced.
-pub(crate) fn about(request: Asked, file: &str) -> Option<Told> {
+/// Whether no lie is told or noted.
+pub(crate) fn are_unheard_of() -> bool {
+    layer().is_honest()
+}
+
+/// The lie to tell about this request.
+pub(crate) fn told(request: Asked, file: &str) -> Option<Told> {
     match layer() {
-        Layer::Honest => None,
-        Layer::Trace => {
-            trace(Touch { request, file: file.to_owned() });
-            None
-        }
-        Layer::Lie(lie) => {
-            (lie.about.request == request && lie.about.file == file).then_some(lie.told)
-        }
+        Layer::Lie(lie) if lie.about.request == request && lie.about.file == file => Some(lie.told),
+        _ => None,
     }
 }
 
-fn trace(touch: Touch) {
-    static SEEN: Mutex<Option<HashSet<Touch>>> = Mutex::new(None);
-    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if !seen.get_or_insert_default().insert(touch.clone()) {
+/// Notes the lies about this request that would change anything, where the case
+/// is traced.
+pub(crate) fn note(request: Asked, file: &str, changes: impl Fn(Told) -> bool) {
+    static SEEN: Mutex<Option<HashSet<Lie>>> = Mutex::new(None);
+    // Opened once: a child that has lost its rights inherits it.
+    static OUT: OnceLock<Option<File>> = OnceLock::new();
+    if *layer() != Layer::Trace {
         return;
     }
-    let line = serde_json::to_string(&touch).unwrap_or_default();
-    // What cannot be written down is missing from the trace, and a check that
-    // only this request could turn is then listed as one that cannot fail.
-    if let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(TRACE) {
-        let _ = writeln!(file, "{line}");
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let seen = seen.get_or_insert_default();
+    let out =
+        OUT.get_or_init(|| std::fs::OpenOptions::new().create(true).append(true).open(TRACE).ok());
+    for told in request.lies().iter().copied().filter(|it| changes(*it)) {
+        let lie = Lie { about: Touch { request, file: file.to_owned() }, told };
+        if seen.contains(&lie) {
+            continue;
+        }
+        let line = serde_json::to_string(&lie).unwrap_or_default() + "\n";
+        // What cannot be written down is missing from the trace, and a check that
+        // only this lie could turn is then listed as one that cannot fail.
+        let _ = out.as_ref().map(|mut it| it.write_all(line.as_bytes()));
+        seen.insert(lie);
     }
+}
+
+/// What a reader is given of the file at `path`, known as `file`, in place of
+/// the kernel's answer.
+pub(crate) fn read(file: &str, path: &Path, answer: io::Result<String>) -> io::Result<String> {
+    let honest = answer.map_err(|it| errno_of(&it));
+    let shown = |told| match (told, honest.clone()) {
+        (Told::Refused | Told::OtherErrno, answer) => answered(told, answer),
+        (Told::Accepted, answer) => Ok(answer.unwrap_or_default()),
+        (_, answer) => answer.map(|it| shown(told, path, it)),
+    };
+    let answer = match told(Asked::Read, file) {
+        Some(told) => shown(told),
+        None => {
+            note(Asked::Read, file, |told| shown(told) != honest);
+            honest
+        }
+    };
+    answer.map_err(io::Error::from)
+}
+
+/// Asks the kernel with `ask`, or does `instead` what a lie makes of it.
+pub(crate) fn asked<T>(
+    request: Asked,
+    file: &str,
+    ask: impl FnOnce() -> Result<T, Errno>,
+    instead: impl FnOnce(Told) -> Option<Result<T, Errno>>,
+) -> Result<T, Errno> {
+    match told(request, file) {
+        None => {
+            let answer = ask();
+            let refused = answer.is_err();
+            note(request, file, |told| {
+                refused || !matches!(told, Told::Accepted | Told::OtherErrno)
+            });
+            answer
+        }
+        Some(Told::Refused) => Err(Errno::ENOTSUP),
+        Some(told) => match instead(told) {
+            Some(answer) => answer,
+            None => answered(told, ask()),
+        },
+    }
+}
+
+/// As [`asked`], where all that comes back is whether it was done.
+pub(crate) fn done(
+    request: Asked,
+    file: &str,
+    ask: impl Fn() -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    asked(request, file, &ask, |told| match told {
+        Told::Ignored => Some(Ok(())),
+        Told::Accepted => Some(ask().or(Ok(()))),
+        _ => None,
+    })
 }
 
 /// How long a limit holds that is forgotten: for the first look at it, which a
@@ -110,29 +201,61 @@ pub(crate) fn answered<T>(told: Told, answer: Result<T, Errno>) -> Result<T, Err
 }
 
 /// The errno that the case is told when opening `file` failed: the layer's lie
-/// about writing it begins there.
-pub(crate) fn of_opening(file: &str, errno: Errno) -> Errno {
-    match about(Asked::Write, file) {
+/// about what was to follow begins there.
+pub(crate) fn of_opening(request: Asked, file: &str, errno: Errno) -> Errno {
+    match told(request, file) {
         Some(told) => answered::<()>(told, Err(errno)).err().unwrap_or(errno),
-        None => errno,
+        None => {
+            note(request, file, |told| matches!(told, Told::Accepted | Told::OtherErrno));
+            errno
+        }
     }
 }
 
-/// What a listing shows.
-pub(crate) fn listed(told: Told, mut names: Vec<String>) -> Vec<String> {
-    match told {
-        Told::Empty => Vec::new(),
-        Told::Swapped => {
-            names.pop();
+/// Notes the lies about a write of `text`, which was refused or not, to a file
+/// that the parent has, too, or not.
+pub(crate) fn note_write(file: &str, text: &str, refused: bool, parent_has: impl Fn() -> bool) {
+    note(Asked::Write, file, |told| match told {
+        Told::Accepted | Told::OtherErrno => refused,
+        Told::Doubled | Told::Halved | Told::Forgotten => {
+            written(told, text).as_deref() != Some(text)
+        }
+        Told::OnParent => parent_has(),
+        _ => true,
+    });
+}
+
+/// What a listing shows; `more` are the names next to it.
+pub(crate) fn listed(names: Vec<String>, more: impl Fn() -> Vec<String>) -> Vec<String> {
+    let shown = |told| {
+        let mut names = names.clone();
+        match told {
+            Told::Empty => names.clear(),
+            Told::Swapped => {
+                names.pop();
+            }
+            Told::More => {
+                names.extend(more());
+                names.sort();
+                names.dedup();
+            }
+            _ => {}
+        }
+        names
+    };
+    match told(Asked::List, "") {
+        Some(told) => shown(told),
+        None => {
+            note(Asked::List, "", |told| shown(told) != names);
             names
         }
-        _ => names,
     }
 }
 
 /// Whether a notification is passed on; a late one is held up here.
 pub(crate) fn notified(file: &str) -> bool {
-    match about(Asked::Watch, file) {
+    note(Asked::Watch, file, |_| true);
+    match told(Asked::Watch, file) {
         Some(Told::Swallowed) => false,
         Some(Told::Late) => {
             std::thread::sleep(LATE);
@@ -187,6 +310,12 @@ fn swapped(line: &str) -> String {
     if let Some((_, other)) = STATES.iter().find(|(it, _)| *it == line) {
         return (*other).to_owned();
     }
+    // One line's figures as the other's.
+    match line.split_once(' ') {
+        Some(("some", figures)) => return format!("full {figures}"),
+        Some(("full", figures)) => return format!("some {figures}"),
+        _ => {}
+    }
     match line.rsplit_once(' ') {
         Some((key, "0")) => format!("{key} 1"),
         Some((key, "1")) => format!("{key} 0"),
@@ -219,6 +348,7 @@ mod tests {
         assert_eq!(swapped("domain threaded\n"), "domain\n");
         assert_eq!(swapped("cpu memory pids\n"), "cpu memory\n");
         assert_eq!(swapped("0\n"), "1\n");
+        assert_eq!(swapped("some total=5\nfull total=2\n"), "full total=5\nsome total=2\n");
     }
 
     #[test]

@@ -152,6 +152,12 @@ impl Memory {
         (self.bytes as u64).div_ceil(PAGE)
     }
 
+    /// Where it begins.
+    #[must_use]
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr() as u64
+    }
+
     /// The first word, for two processes that share the memory.
     #[must_use]
     pub fn word(&self) -> &AtomicU64 {

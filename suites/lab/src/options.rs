@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 
 use crate::case::Lab;
-use crate::kernel::{Refusal, Request};
+use crate::kernel::{self, Refusal, Request};
 use crate::stop::Stop;
 
 /// The hierarchy with other options; it has its old ones again once this goes
@@ -31,7 +31,7 @@ impl Lab {
     /// The hierarchy's options as its mount shows them, joined by commas.
     pub fn mount_options(&self) -> Result<String, Stop> {
         let point = self.mount_point();
-        let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+        let table = kernel::text("/proc/self/mountinfo")?;
         options_of(&table, &point.display().to_string())
             .ok_or_else(|| Stop::Broken(format!("{} is no mount point", point.display())))
     }
@@ -41,7 +41,7 @@ impl Lab {
     pub fn remount(&self, options: &str) -> Result<Result<Remounted, Refusal>, Stop> {
         let point = self.mount_point();
         let before = self.mount_options()?;
-        Ok(match remount(&point, options) {
+        Ok(match kernel::call("remount", || remount(&point, options)) {
             Ok(()) => Ok(Remounted { point, before }),
             Err(errno) => {
                 Err(Refusal { request: Request::Mount(options.to_owned()), path: point, errno })

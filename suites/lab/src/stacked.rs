@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::libc::{c_int, c_ulong, ioctl};
 
 use crate::case::Lab;
-use crate::disk::{Disk, write};
+use crate::disk::{Disk, SECTOR, write};
 use crate::stop::Stop;
 use crate::time::wait_until;
 
@@ -87,10 +87,7 @@ impl Lab {
         };
         let made = Order::new(&[]).send(&control, mapper::CREATE)?;
         let number = made.device();
-        let sectors: u64 = std::fs::read_to_string(size_of_disk(lower))?
-            .trim()
-            .parse()
-            .map_err(|_| Stop::Broken("a device's size is no number".to_owned()))?;
+        let sectors = lower.bytes()? / SECTOR;
         Order::new(&mapper::linear(sectors, lower.number())).send(&control, mapper::LOAD)?;
         // To resume is to suspend without the flag.
         Order::new(&[]).send(&control, mapper::SUSPEND)?;
@@ -153,11 +150,6 @@ fn open(path: &str) -> Result<File, Stop> {
         .write(true)
         .open(path)
         .map_err(|why| Stop::Broken(format!("open {path}: {why}")))
-}
-
-fn size_of_disk(disk: &Disk) -> std::path::PathBuf {
-    let name = disk.path();
-    Path::new("/sys/block").join(name.file_name().unwrap_or_default()).join("size")
 }
 
 /// The device mapper's ioctls, linux/dm-ioctl.h.

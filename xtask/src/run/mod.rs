@@ -138,15 +138,20 @@ fn run_id() -> String {
     format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), std::process::id())
 }
 
-/// What a suite needs, and the machine that offers it once it is made.
-type Machine = (Needs, OnceLock<Result<Vm, String>>);
+/// The suites that need the same, what they need, and the machine that offers it
+/// once it is made.
+struct Machine {
+    suites: Vec<String>,
+    needs: Needs,
+    made: OnceLock<Result<Vm, String>>,
+}
 
 /// The cases of one configuration, and the machines that they need.
 struct Unit<'a> {
     configuration: &'a Configuration,
     kernel: &'a Kernel,
     cases: Vec<Case>,
-    /// Each suite's machine, made once.
+    /// The machines that they run on, each made once.
     machines: Vec<Machine>,
 }
 
@@ -158,16 +163,23 @@ impl<'a> Unit<'a> {
         suites: &[&Suite],
         flags: &flags::Run,
     ) -> Result<Self> {
-        let mut machines = Vec::new();
+        let mut machines: Vec<Machine> = Vec::new();
         for suite in suites.iter().filter(|it| cases.iter().any(|case| case.suite == it.name)) {
             let needs = Needs::of(suite, flags.cpus, flags.memory)?;
-            machines.push((needs, OnceLock::new()));
+            match machines.iter_mut().find(|it| it.needs == needs) {
+                Some(machine) => machine.suites.push(suite.name.clone()),
+                None => machines.push(Machine {
+                    suites: vec![suite.name.clone()],
+                    needs,
+                    made: OnceLock::new(),
+                }),
+            }
         }
         Ok(Self { configuration, kernel, cases, machines })
     }
 
     fn machine(&self, suite: &str) -> Option<&Machine> {
-        self.machines.iter().find(|(needs, _)| needs.suite == suite)
+        self.machines.iter().find(|it| it.suites.iter().any(|it| it == suite))
     }
 }
 
@@ -186,8 +198,8 @@ struct Shared {
 impl Shared {
     fn run_all(&self, units: &[Unit<'_>], jobs: u32) -> Result<()> {
         let machines = units.iter().flat_map(|unit| unit.machines.iter().map(move |it| (unit, it)));
-        pool::share(machines.collect(), jobs, &self.common.stop, |_, (unit, (needs, machine))| {
-            machine.get_or_init(|| self.make(unit, needs));
+        pool::share(machines.collect(), jobs, &self.common.stop, |_, (unit, machine)| {
+            machine.made.get_or_init(|| self.make(unit, &machine.needs));
             Ok(())
         })?;
         for unit in units {
@@ -205,15 +217,15 @@ impl Shared {
     }
 
     fn work(&self, worker: u32, batch: &Batch<'_>) -> Result<()> {
-        let Some((needs, machine)) = batch.unit.machine(&batch.cases[0].suite) else {
+        let Some(machine) = batch.unit.machine(&batch.cases[0].suite) else {
             return Ok(());
         };
-        match machine.get() {
+        match machine.made.get() {
             Some(Ok(vm)) => {
                 let bench = Bench {
                     stage: vm,
                     config: &batch.unit.configuration.name(),
-                    cpus: needs.profile.cpus,
+                    cpus: machine.needs.profile.cpus,
                     journal: &self.journal,
                     began: self.began,
                     worker,
@@ -282,9 +294,9 @@ impl Shared {
     }
 
     fn start_of(&self, unit: &Unit<'_>) -> Result<RunStart> {
-        let smallest = unit.machines.iter().map(|(needs, _)| needs.profile).min();
+        let smallest = unit.machines.iter().map(|it| it.needs.profile).min();
         let profile = smallest.context("a configuration without a machine")?;
-        let first = unit.machines.iter().find_map(|(_, it)| it.get()?.as_ref().ok());
+        let first = unit.machines.iter().find_map(|it| it.made.get()?.as_ref().ok());
         let planned =
             unit.cases.iter().map(|it| Planned { suite: it.suite.clone(), case: it.name.clone() });
         Ok(RunStart {
@@ -325,7 +337,7 @@ struct Batch<'a> {
 /// guest has to be booted for it.
 fn batches<'a>(units: &'a [Unit<'a>]) -> Vec<Batch<'a>> {
     let of_suite = |unit: &'a Unit<'a>, cases: &'a [Case]| {
-        let made = unit.machine(&cases[0].suite).and_then(|(_, it)| it.get());
+        let made = unit.machine(&cases[0].suite).and_then(|it| it.made.get());
         let booted = matches!(made, Some(Ok(vm)) if !vm.is_saved());
         let each = if booted { cases.len() } else { 1 };
         cases.chunks(each).map(move |cases| Batch { unit, cases })

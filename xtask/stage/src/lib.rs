@@ -84,6 +84,12 @@ pub enum Error {
         /// What it wrote as its last words.
         said: String,
     },
+    /// The job names a program that the stage was not given.
+    #[error("there is no program {name:?} to run")]
+    NoProgram {
+        /// Its name.
+        name: String,
+    },
     /// QEMU was started without its control channel.
     #[error("QEMU has no control channel")]
     NoChannel,

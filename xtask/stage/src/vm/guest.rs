@@ -84,10 +84,11 @@ impl Guest {
         machine: &Machine,
         purpose: Purpose<'_>,
         folder: &Folder,
+        programs: &[(&str, &Path)],
         inherited: &[&OwnedFd],
     ) -> Result<(Self, Qmp), Error> {
         let (job, records, console) = (folder.job(), folder.records(), folder.console());
-        let files = Files { job: &job, records: &records, console: &console };
+        let files = Files { job: &job, programs, records: &records, console: &console };
         let errors = File::create(folder.errors())
             .map_err(|source| Error::File { path: folder.errors(), source })?;
         let mut command = Command::new(&machine.qemu);

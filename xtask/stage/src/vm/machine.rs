@@ -114,6 +114,8 @@ pub enum Purpose<'a> {
 pub struct Files<'a> {
     /// What the guest reads as its job.
     pub job: &'a Path,
+    /// The programs that the job names, each with its name.
+    pub programs: &'a [(&'a str, &'a Path)],
     /// Where the guest's messages go.
     pub records: &'a Path,
     /// Where the guest's console goes.
@@ -136,6 +138,9 @@ impl Machine {
         line.option("-device", "isa-debugcon,iobase=0xe9,chardev=records");
         line.option("-device", "isa-debug-exit,iobase=0xf4,iosize=4");
         line.path("-fw_cfg", "name=opt/cgauge/job,file=", files.job);
+        for (name, path) in files.programs {
+            line.path("-fw_cfg", &format!("name=opt/cgauge/suites/{name},file="), path);
+        }
         line.option("-device", "pvpanic");
         match purpose {
             // The agent writes to pvpanic when it wants to be saved.
@@ -239,7 +244,7 @@ impl Machine {
     #[must_use]
     pub fn identity(&self) -> String {
         let nowhere = Path::new("");
-        let files = Files { job: nowhere, records: nowhere, console: nowhere };
+        let files = Files { job: nowhere, programs: &[], records: nowhere, console: nowhere };
         let placed = Self {
             qemu: PathBuf::new(),
             kernel: PathBuf::new(),
@@ -321,7 +326,9 @@ mod tests {
 
     fn line(machine: &Machine, purpose: Purpose<'_>) -> String {
         let [job, records, console] = ["/r/job", "/r,1/records", "/r/console"].map(Path::new);
-        let arguments = machine.arguments(purpose, Files { job, records, console });
+        let programs = [("pids", Path::new("/b/pids"))];
+        let files = Files { job, programs: &programs, records, console };
+        let arguments = machine.arguments(purpose, files);
         arguments.iter().map(|it| it.to_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
 

@@ -10,7 +10,8 @@ mod probe;
 mod qmp;
 mod saved;
 
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub boot_deadline: Duration,
     /// How long a guest may be silent on the host's clock.
     pub silence: Duration,
+    /// The programs that jobs may name, by their names.
+    pub programs: BTreeMap<String, PathBuf>,
     /// Set when the user wants the run to stop.
     pub stop: Arc<AtomicBool>,
 }
@@ -92,17 +95,33 @@ impl Vm {
     pub fn is_saved(&self) -> bool {
         matches!(self.guests, Guests::Saved(_))
     }
+
+    /// The programs that `job` names.
+    fn programs_of(&self, job: &Job) -> Result<Vec<(&str, &Path)>, Error> {
+        let named: BTreeSet<&str> = job.cases.iter().map(|it| it.suite.as_str()).collect();
+        let find = |name: &str| {
+            let found = self.settings.programs.get_key_value(name);
+            found
+                .map(|(name, path)| (name.as_str(), path.as_path()))
+                .ok_or_else(|| Error::NoProgram { name: name.to_owned() })
+        };
+        named.into_iter().map(find).collect()
+    }
 }
 
 impl Stage for Vm {
     fn run(&self, job: &Job, hear: &mut dyn FnMut(Message)) -> Result<Ran, Error> {
+        let programs = self.programs_of(job)?;
         // The types of a job hold nothing that JSON cannot.
         let job = serde_json::to_vec(job).unwrap_or_default();
         let (_folder, mut guest) = match &self.guests {
-            Guests::Saved(saved) => saved.restore(&self.machine, &self.settings.work, &job)?,
+            Guests::Saved(saved) => {
+                saved.restore(&self.machine, &self.settings.work, &job, &programs)?
+            }
             Guests::Booted(_) => {
                 let folder = Folder::new(&self.settings.work, &job)?;
-                let (guest, _qmp) = Guest::start(&self.machine, Purpose::Boot, &folder, &[])?;
+                let (guest, _qmp) =
+                    Guest::start(&self.machine, Purpose::Boot, &folder, &programs, &[])?;
                 (folder, guest)
             }
         };

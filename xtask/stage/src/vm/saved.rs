@@ -54,9 +54,15 @@ impl Saved {
         };
         fs::create_dir_all(&guests).map_err(failed(&guests))?;
         let lock = File::create(&lock_path).map_err(failed(&lock_path))?;
-        // Two harnesses that want the same guest make it once.
-        lock.lock().map_err(failed(&lock_path))?;
-        if !folder.join("state").exists() {
+        // A reader from the start: a run that has the guest in use for an hour keeps
+        // nobody else from using it.
+        lock.lock_shared().map_err(failed(&lock_path))?;
+        let is_whole = || folder.join("state").exists();
+        if !is_whole() {
+            // Two harnesses that want the same guest make it once.
+            lock.lock().map_err(failed(&lock_path))?;
+        }
+        if !is_whole() {
             let staging = tempfile::Builder::new()
                 .prefix(".saving-")
                 .tempdir_in(&guests)
@@ -89,13 +95,15 @@ impl Saved {
         machine: &Machine,
         work: &Path,
         job: &[u8],
+        programs: &[(&str, &Path)],
     ) -> Result<(Folder, Guest), Error> {
         let folder = Folder::new(work, job)?;
         let path = self.folder.join("state");
         let state: OwnedFd =
             File::open(&path).map_err(|source| Error::File { path, source })?.into();
         let ram = self.ram();
-        let (guest, mut qmp) = Guest::start(machine, Purpose::Restore(&ram), &folder, &[&state])?;
+        let (guest, mut qmp) =
+            Guest::start(machine, Purpose::Restore(&ram), &folder, programs, &[&state])?;
         resume(&mut qmp, state.as_raw_fd()).map_err(|error| guest.explain(error))?;
         Ok((folder, guest))
     }
@@ -131,7 +139,7 @@ fn make(
     let state_path = into.join("state.part");
     let folder = Folder::new(into, SAVE)?;
     let ram = into.join("ram");
-    let (mut guest, mut qmp) = Guest::start(machine, Purpose::Save(&ram), &folder, &[])?;
+    let (mut guest, mut qmp) = Guest::start(machine, Purpose::Save(&ram), &folder, &[], &[])?;
     let ready = wait_until_ready(&mut guest, &mut qmp, deadline, stop)?;
     let said = into.join("ready.json");
     // The types of this message hold nothing that JSON cannot.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 
-use cgauge_lab::kernel::{Refusal, errno_of};
+use cgauge_lab::kernel::{self, Refusal, errno_of};
 use cgauge_lab::prelude::*;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -127,7 +127,7 @@ fn namespace_holds_its_processes(lab: Lab) -> Outcome {
 /// `/sys/kernel/cgroup/delegate` lists.
 #[rstest]
 fn root_of_a_namespace_takes_only_what_is_delegated(lab: Lab) -> Outcome {
-    let listed = std::fs::read_to_string("/sys/kernel/cgroup/delegate")?;
+    let listed = kernel::text("/sys/kernel/cgroup/delegate")?;
     let listed: Vec<_> = listed.lines().collect();
     for file in ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
         lab.interface(&format!("whether the list has {file}"))

@@ -362,7 +362,7 @@ fn moving_in_stops_and_moving_out_resumes(lab: Lab) -> Outcome {
 #[case::word("frozen", "EINVAL", "0\n")]
 #[case::with_a_tail("1 1", "EINVAL", "0\n")]
 #[case::fraction("0.5", "EINVAL", "0\n")]
-fn freeze_takes_0_and_1_alone(
+fn freeze_takes_zero_and_one_alone(
     lab: Lab,
     #[case] written: &str,
     #[case] answer: &str,

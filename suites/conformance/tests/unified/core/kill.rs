@@ -206,7 +206,7 @@ fn kill_ends_frozen_processes(lab: Lab) -> Outcome {
 #[case::negative("-1", "ERANGE", "no")]
 #[case::word("kill", "EINVAL", "no")]
 #[case::with_a_tail("1 1", "EINVAL", "no")]
-fn kill_takes_1_alone(
+fn kill_takes_one_alone(
     lab: Lab,
     #[case] written: &str,
     #[case] answer: &str,

@@ -3,9 +3,10 @@
 
 use std::ptr::null_mut;
 
+use cgauge_lab::Remounted;
+use cgauge_lab::kernel::{self, Refusal};
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{now, pause};
-use cgauge_lab::{Remounted, kernel::Refusal};
 use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
@@ -392,7 +393,7 @@ const IGNORED: &str =
 
 /// The hierarchy with this option alone. Skips the case on a kernel that lacks it.
 fn with_option(lab: &Lab, option: &str, since: &str) -> Result<Remounted, Stop> {
-    let known = std::fs::read_to_string("/sys/kernel/cgroup/features").unwrap_or_default();
+    let known = kernel::text("/sys/kernel/cgroup/features").unwrap_or_default();
     let answer = lab.remount(option)?;
     if answer.as_ref().is_err_and(|it| it.errno == Errno::EINVAL)
         && !known.lines().any(|it| it == option)

@@ -2,20 +2,15 @@
 //! (cgroup-v2.rst, "Namespace").
 
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use cgauge_lab::kernel::Dir;
+use cgauge_lab::kernel::{self, Dir};
 use cgauge_lab::prelude::*;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Gid, Uid, setresgid, setresuid};
-
-/// Why no lie about a group's files reaches what a namespace shows.
-const PROC: &str =
-    "it comes from /proc or from a system call; no file of a group is asked or written";
 
 /// `/proc/PID/cgroup` shows a group's path from the root of the reader's namespace.
 #[rstest]
@@ -27,7 +22,7 @@ fn path_is_relative_to_the_root_of_the_reader(lab: Lab) -> Outcome {
     let (ready, done) = (Gate::new()?, Gate::new()?);
     let reader = outer.spawn(|| {
         let before = path_of("self");
-        let unshared = unshare(CloneFlags::CLONE_NEWCGROUP);
+        let unshared = leave(CloneFlags::CLONE_NEWCGROUP);
         let seen = (before, path_of("self"), path_of(&below.pid().to_string()), unshared.is_ok());
         ready.open();
         done.pass();
@@ -49,7 +44,6 @@ fn path_is_relative_to_the_root_of_the_reader(lab: Lab) -> Outcome {
         lab.hierarchy(what)
             .covers([R154])
             .file("/proc/PID/cgroup")
-            .beyond_lies(PROC)
             .observed(observed)
             .equals(expected, "cgroup-v2.rst, Namespace: the path is \"relative to the cgroup namespace root of the caller\"");
     }
@@ -67,7 +61,7 @@ fn path_outside_the_namespace_climbs(lab: Lab) -> Outcome {
     let own_pid = nix::unistd::getpid();
     let seen = inner
         .spawn(|| {
-            let _ = unshare(CloneFlags::CLONE_NEWCGROUP);
+            let _ = leave(CloneFlags::CLONE_NEWCGROUP);
             let pids = sleepers.iter().map(Process::pid).chain([own_pid]);
             pids.map(|it| path_of(&it.to_string())).collect::<Vec<_>>()
         })?
@@ -82,7 +76,6 @@ fn path_outside_the_namespace_climbs(lab: Lab) -> Outcome {
         lab.hierarchy(&format!("the path of a process in {what}"))
             .covers([R155])
             .file("/proc/PID/cgroup")
-            .beyond_lies(PROC)
             .observed(observed)
             .equals(expected, "cgroup-v2.rst, Namespace: a path \"always starts with '/'\" and climbs from the reader's root to what is outside it");
     }
@@ -97,7 +90,7 @@ fn root_of_a_namespace_stays_when_its_maker_moves(lab: Lab) -> Outcome {
     let stays = below.sleeper()?;
     let (ready, moved) = (Gate::new()?, Gate::new()?);
     let maker = home.spawn(|| {
-        let _ = unshare(CloneFlags::CLONE_NEWCGROUP);
+        let _ = leave(CloneFlags::CLONE_NEWCGROUP);
         ready.open();
         moved.pass();
         let first = (path_of("self"), path_of(&stays.pid().to_string()));
@@ -112,15 +105,14 @@ fn root_of_a_namespace_stays_when_its_maker_moves(lab: Lab) -> Outcome {
     below.admit(maker.pid())?;
     moved.open();
     let ((outside, of_other), back) = maker.finish()?;
-    for (what, observed, expected, beyond) in [
-        ("its own path once it has moved out of the root", outside, "/../elsewhere", ""),
-        ("the path of a process that stayed below the root", of_other, "/below", PROC),
-        ("its own path once it has moved below the root", back, "/below", ""),
+    for (what, observed, expected) in [
+        ("its own path once it has moved out of the root", outside, "/../elsewhere"),
+        ("the path of a process that stayed below the root", of_other, "/below"),
+        ("its own path once it has moved below the root", back, "/below"),
     ] {
         lab.hierarchy(what)
             .covers([R156])
             .file("/proc/PID/cgroup")
-            .beyond_lies(beyond)
             .observed(observed)
             .equals(expected, "cgroup-v2.rst, Namespace: \"the cgroupns root cgroup does not change even if the namespace creator process later moves to a different cgroup\"");
     }
@@ -156,8 +148,8 @@ fn entering_a_namespace_takes_both_rights_and_moves_nobody(
     let maker = theirs.spawn(|| {
         let made = match rights {
             Rights::TargetAlone => become_nobody()
-                .and_then(|()| unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWCGROUP)),
-            _ => unshare(CloneFlags::CLONE_NEWCGROUP),
+                .and_then(|()| leave(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWCGROUP)),
+            _ => leave(CloneFlags::CLONE_NEWCGROUP),
         };
         ready.open();
         hold.pass();
@@ -170,11 +162,11 @@ fn entering_a_namespace_takes_both_rights_and_moves_nobody(
     let enterer = ours.spawn(|| {
         let prepared = match rights {
             Rights::Both => Ok(()),
-            Rights::OwnAlone => unshare(CloneFlags::CLONE_NEWUSER),
+            Rights::OwnAlone => leave(CloneFlags::CLONE_NEWUSER),
             Rights::TargetAlone | Rights::Neither => become_nobody(),
         };
         let before = path_of("self");
-        let answer = setns(namespace.as_fd(), CloneFlags::CLONE_NEWCGROUP);
+        let answer = kernel::call("setns", || setns(&namespace, CloneFlags::CLONE_NEWCGROUP));
         let seen = (text(prepared), text(answer), before == path_of("self"), path_of("self"));
         entered.open();
         looked.pass();
@@ -193,7 +185,6 @@ fn entering_a_namespace_takes_both_rights_and_moves_nobody(
         .covers([R157])
         .file("/proc/PID/ns/cgroup")
         .unit(Unit::Errno)
-        .beyond_lies(PROC)
         .observed(answer)
         .equals(expected, "cgroup-v2.rst, Namespace: setns is allowed with CAP_SYS_ADMIN \"against its current user namespace\" and \"against the target cgroup namespace's userns\"");
     lab.hierarchy("whether the process is still where it was")
@@ -205,14 +196,12 @@ fn entering_a_namespace_takes_both_rights_and_moves_nobody(
         lab.hierarchy("its own path as it sees it from within")
             .covers([R155, R157])
             .file("/proc/PID/cgroup")
-            .beyond_lies(PROC)
             .observed(sees)
             .equals("/../ours", "it is beside the root of the namespace that it has entered");
     } else {
         lab.hierarchy("whether it sees its own path as before")
             .covers([R157])
             .file("/proc/PID/cgroup")
-            .beyond_lies(PROC)
             .observed(if sees_the_same { "yes" } else { "no" })
             .equals("yes", "it has entered nothing");
     }
@@ -225,21 +214,19 @@ fn making_a_namespace_takes_rights(lab: Lab) -> Outcome {
     let group = lab.group("group")?;
     let answers = group
         .spawn(|| {
-            let refused = become_nobody().and_then(|()| unshare(CloneFlags::CLONE_NEWCGROUP));
-            let granted = unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWCGROUP);
+            let refused = become_nobody().and_then(|()| leave(CloneFlags::CLONE_NEWCGROUP));
+            let granted = leave(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWCGROUP);
             (text(refused), text(granted))
         })?
         .finish()?;
     lab.delegation("the answer to unshare without capabilities")
         .covers([R157])
         .unit(Unit::Errno)
-        .beyond_lies(PROC)
         .observed(answers.0)
         .equals("EPERM", "kernel/cgroup/namespace.c, copy_cgroup_ns: \"allow only sysadmin to create cgroup namespace\"");
     lab.delegation("the answer together with a user namespace of its own")
         .covers([R157])
         .unit(Unit::Errno)
-        .beyond_lies(PROC)
         .observed(answers.1)
         .equals("ok", "in the user namespace that it makes it has every capability");
     Ok(())
@@ -254,7 +241,7 @@ fn mount_from_inside_shows_the_root_of_the_namespace(lab: Lab) -> Outcome {
     let inode = std::fs::metadata(outer.dir().path())?.ino();
     let (ready, looked) = (Gate::new()?, Gate::new()?);
     let mounter = outer.spawn(|| {
-        let apart = unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWCGROUP);
+        let apart = leave(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWCGROUP);
         let mounted = apart.map_err(|errno| errno.to_string()).and_then(|()| {
             Mount::new("from-inside", "cgroup2", "").map_err(|refusal| refusal.errno.to_string())
         });
@@ -277,7 +264,6 @@ fn mount_from_inside_shows_the_root_of_the_namespace(lab: Lab) -> Outcome {
         );
     lab.hierarchy("whether its top is the very group that is the namespace's root")
         .covers([R158])
-        .beyond_lies(PROC)
         .observed(if seen_inode == inode { "yes" } else { "no" })
         .equals("yes", "one group has one inode, through whichever mount");
     for (what, observed, expected) in [
@@ -291,7 +277,6 @@ fn mount_from_inside_shows_the_root_of_the_namespace(lab: Lab) -> Outcome {
         lab.hierarchy(what)
             .covers([R154, R158])
             .file("/proc/PID/mountinfo")
-            .beyond_lies(PROC)
             .observed(observed.unwrap_or_default())
             .equals(expected, "kernel/cgroup/cgroup.c, cgroup_show_path: the path from the reader's root to the mount's");
     }
@@ -300,7 +285,6 @@ fn mount_from_inside_shows_the_root_of_the_namespace(lab: Lab) -> Outcome {
         Mount::new("from-outside", "cgroup2", "").map_err(|it| Stop::Broken(it.to_string()))?;
     lab.hierarchy("whether a mount from outside shows the root of all groups")
         .covers([R158])
-        .beyond_lies(PROC)
         .observed(if ordinary.path().join(&base[1..]).join("outer").is_dir() {
             "yes"
         } else {
@@ -312,11 +296,11 @@ fn mount_from_inside_shows_the_root_of_the_namespace(lab: Lab) -> Outcome {
 
 /// Inside a cgroup and a PID namespace the first process is 1 and its group `/`; `NSpid` shows both ids.
 #[rstest]
-fn first_process_inside_is_1_in_the_root(lab: Lab) -> Outcome {
+fn first_process_inside_is_one_in_the_root(lab: Lab) -> Outcome {
     let group = lab.group("group")?;
     let (ready, looked) = (Gate::new()?, Gate::new()?);
     let maker = group.spawn(|| {
-        unshare(CloneFlags::CLONE_NEWCGROUP | CloneFlags::CLONE_NEWPID).ok()?;
+        leave(CloneFlags::CLONE_NEWCGROUP | CloneFlags::CLONE_NEWPID).ok()?;
         let first = group.spawn(|| {
             let seen =
                 (nix::unistd::getpid().as_raw(), path_of("self"), group.ids("cgroup.procs").ok());
@@ -339,13 +323,11 @@ fn first_process_inside_is_1_in_the_root(lab: Lab) -> Outcome {
     lab.hierarchy("the process id that the first process has inside")
         .covers([S28])
         .unit(Unit::Count)
-        .beyond_lies(PROC)
         .observed(own)
         .equals(1, "the first process of a PID namespace is its init");
     lab.hierarchy("the path of its group as it sees it")
         .covers([S28, R154])
         .file("/proc/PID/cgroup")
-        .beyond_lies(PROC)
         .observed(path)
         .equals("/", "its group is the root of its namespace");
     lab.hierarchy("the process ids that the group lists inside: its own, and 0 for its parent outside")
@@ -365,9 +347,14 @@ fn first_process_inside_is_1_in_the_root(lab: Lab) -> Outcome {
     Ok(())
 }
 
+/// Leaves the namespaces of these kinds for new ones.
+fn leave(namespaces: CloneFlags) -> Result<(), Errno> {
+    kernel::call("unshare", || unshare(namespaces))
+}
+
 /// The path in the unified hierarchy that `/proc/PID/cgroup` shows to the caller.
 fn path_of(pid: &str) -> String {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let text = kernel::text(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default().to_owned()
 }
 
@@ -381,7 +368,7 @@ fn own_base() -> Result<String, Stop> {
 }
 
 fn status_of(pid: i32, field: &str) -> Option<String> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let text = kernel::text(format!("/proc/{pid}/status")).ok()?;
     text.lines()
         .find_map(|line| Some(line.strip_prefix(field)?.strip_prefix(':')?.trim().to_owned()))
 }
@@ -409,7 +396,7 @@ fn look(path: &Path) -> Result<(Vec<String>, u64, Option<String>), String> {
 
 /// The fourth field of the line of `mountinfo` whose mount point ends in `name`.
 fn mounted_root(pid: &str, name: &str) -> Option<String> {
-    let table = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
+    let table = kernel::text(format!("/proc/{pid}/mountinfo")).ok()?;
     let fields = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     fields
         .into_iter()

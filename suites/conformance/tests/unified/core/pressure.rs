@@ -143,7 +143,7 @@ fn switch_is_not_inherited_by_a_new_group(lab: Lab) -> Outcome {
 #[case::two("2", "ERANGE", "1\n")]
 #[case::negative("-1", "ERANGE", "1\n")]
 #[case::word("off", "EINVAL", "1\n")]
-fn pressure_takes_0_and_1_alone(
+fn pressure_takes_zero_and_one_alone(
     lab: Lab,
     #[case] written: &str,
     #[case] answer: &str,

@@ -1,7 +1,7 @@
 //! Which group a process is in (cgroup-v2.rst, "Processes"): moving, birth,
 //! death, and removing the group behind it.
 
-use cgauge_lab::kernel::{Dir, Side, clone_into};
+use cgauge_lab::kernel::{self, Dir, Side, clone_into};
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::wait_until;
 use nix::errno::Errno;
@@ -204,7 +204,6 @@ fn zombie_is_listed_nowhere(lab: Lab) -> Outcome {
         .equals(0, ZOMBIE);
     lab.hierarchy("the zombie's own account of its group")
         .covers([R013, R016])
-        .beyond_lies(NEVER_MOVED)
         .observed(cgroup_of(process.pid())?)
         .equals(entry(&lab, &home), "cgroup-v2.rst, Processes: \"After exit, a process stays associated with the cgroup that it belonged to at the time of exit until it's reaped\"");
 
@@ -212,7 +211,6 @@ fn zombie_is_listed_nowhere(lab: Lab) -> Outcome {
     let _ = away.try_set("cgroup.procs", process.pid());
     lab.hierarchy("the zombie's own account after an attempt to move it")
         .covers([R013])
-        .beyond_lies(NEVER_MOVED)
         .observed(cgroup_of(process.pid())?)
         .equals(entry(&lab, &home), ZOMBIE);
     lab.hierarchy("populated of the group that it was written to")
@@ -290,7 +288,6 @@ fn group_of_zombies_can_be_removed(lab: Lab) -> Outcome {
     become_a_zombie(&another)?;
     lab.hierarchy("the zombie's group as its account shows it")
         .covers([R016, R017])
-        .beyond_lies(NEVER_MOVED)
         .observed(cgroup_of(process.pid())?)
         .equals(entry(&lab, &group), "the group is still there");
     lab.hierarchy("the group with two zombies can be removed")
@@ -361,7 +358,6 @@ fn proc_shows_the_path_of_the_group(lab: Lab) -> Outcome {
     let process = inner.sleeper()?;
     lab.hierarchy("the path of a process two groups below the case's")
         .covers([R016])
-        .beyond_lies(NEVER_MOVED)
         .observed(cgroup_of(process.pid())?)
         .equals(entry(&lab, &inner), ENTRY);
     outer.admit(process.pid())?;
@@ -385,7 +381,6 @@ fn clone_into_a_group_makes_the_child_there(lab: Lab) -> Outcome {
     let child = group.spawn(own_cgroup)?;
     lab.hierarchy("the child's group as its first act shows it")
         .covers([R018])
-        .beyond_lies(NEVER_MOVED)
         .observed(child.finish()?)
         .equals(entry(&lab, &group), INTO);
     let child = group.sleeper()?;
@@ -396,7 +391,6 @@ fn clone_into_a_group_makes_the_child_there(lab: Lab) -> Outcome {
         .equals("yes", INTO);
     lab.hierarchy("the parent's group after that")
         .covers([R018])
-        .beyond_lies(NEVER_MOVED)
         .observed(own_cgroup())
         .equals(own, "the flag is about the child alone");
     Ok(())
@@ -453,9 +447,6 @@ const ANY_THREAD: &str = "cgroup-v2.rst, Processes: \"writing the PID of any thr
 const BORN: &str = "cgroup-v2.rst, Processes: a new process \"is born into the cgroup that the forking process belongs to at the time of the operation\"";
 const LISTED: &str = "cgroup-v2.rst, Processes: cgroup.procs \"lists the PIDs of all processes which belong to the cgroup\"";
 const ZOMBIE: &str = "cgroup-v2.rst, Processes: a zombie \"does not appear in cgroup.procs and thus can't be moved to another cgroup\"";
-/// Why no lie about a group's files turns the path of one who never moved.
-const NEVER_MOVED: &str =
-    "the path is that of /proc, and the process has not moved since its birth";
 const LIVES: &str =
     "a process is live while one of its threads is, and its id is that of its first thread";
 const LIVE: &str = "cgroup-v2.rst, Processes: a cgroup can be destroyed if it \"doesn't have any children or live processes\"; cgroup_destroy_locked() gives EBUSY";
@@ -496,11 +487,11 @@ fn entry(lab: &Lab, group: &Group) -> String {
 
 /// What `/proc/PID/cgroup` says of the unified hierarchy.
 fn cgroup_of(pid: Pid) -> Result<String, Stop> {
-    Ok(unified_line(&std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?))
+    Ok(unified_line(&kernel::text(format!("/proc/{pid}/cgroup"))?))
 }
 
 fn own_cgroup() -> String {
-    unified_line(&std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default())
+    unified_line(&kernel::text("/proc/self/cgroup").unwrap_or_default())
 }
 
 fn unified_line(text: &str) -> String {

@@ -131,7 +131,7 @@ fn set_reads_back_in_the_shortest_form(lab: Lab) -> Outcome {
 #[rstest]
 fn nodes_are_inherited_and_cut(lab: Lab) -> Outcome {
     needs_eight(&lab)?;
-    crate::memory::needs_two_nodes(&lab)?;
+    cgauge_lab::nodes::needs_two_nodes(&lab)?;
     let parent = lab.group("parent")?;
     parent.enable("cpuset")?;
     let child = parent.make("child")?;

@@ -1,32 +1,10 @@
 //! `cpuset.mems`: on which node memory is, by `move_pages(2)` of the process
 //! that has it.
 
-use std::ptr::{null, null_mut};
-
-use cgauge_lab::Group;
+use cgauge_lab::nodes::{Holder, needs_two_nodes};
 use cgauge_lab::prelude::*;
-use cgauge_lab::time::{now, wait_until};
-use nix::errno::Errno;
-use nix::libc;
-use nix::unistd::Pid;
 
 use crate::MEMS;
-use crate::cpus::PATIENCE;
-
-/// Pages that a process touches.
-const PAGES: usize = 200;
-const PAGE: usize = 4096;
-
-/// Skips the case on a machine with one memory node.
-pub fn needs_two_nodes(lab: &Lab) -> Outcome {
-    let nodes = std::fs::read_to_string("/sys/devices/system/node/has_memory").unwrap_or_default();
-    if nodes.trim() == "0-1" {
-        return Ok(());
-    }
-    Err(lab.skip(
-        "this machine has no two memory nodes (no SRAT, and no CONFIG_NUMA_EMU for numa=fake=2)",
-    ))
-}
 
 /// New memory comes from the group's nodes alone.
 #[rstest]
@@ -97,68 +75,4 @@ fn move_of_a_process_moves_its_memory(lab: Lab) -> Outcome {
             .equals("200 0", "nothing changed for it");
     }
     Ok(())
-}
-
-/// A process that holds [`PAGES`] pages.
-struct Holder {
-    process: Process<()>,
-    start: usize,
-}
-
-impl Holder {
-    fn start(group: &Group) -> Result<Self, Stop> {
-        let (access, flags) =
-            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // Mapped here, so that the address is known; touched in the process alone.
-        // SAFETY: a new mapping at an address that the kernel chooses.
-        let place = unsafe { libc::mmap(null_mut(), PAGES * PAGE, access, flags, -1, 0) };
-        if place == libc::MAP_FAILED {
-            return Err(Stop::broken("map memory")(Errno::last()));
-        }
-        // SAFETY: it is the mapping just made.
-        unsafe { libc::madvise(place, PAGES * PAGE, libc::MADV_NOHUGEPAGE) };
-        let ready = Gate::new()?;
-        let process = group.spawn(|| {
-            for page in 0..PAGES {
-                // SAFETY: within the mapping.
-                unsafe { place.cast::<u8>().add(page * PAGE).write_volatile(1) };
-            }
-            ready.open();
-            loop {
-                nix::unistd::pause();
-            }
-        })?;
-        ready.pass();
-        Ok(Self { process, start: place as usize })
-    }
-
-    /// How many pages are on node 0 and on node 1.
-    fn pages(&self) -> Result<String, Stop> {
-        let pid: Pid = self.process.pid();
-        let places: Vec<usize> = (0..PAGES).map(|it| self.start + it * PAGE).collect();
-        let mut nodes = vec![-1_i32; PAGES];
-        // SAFETY: with no nodes given it only tells where each page is; both
-        // arrays are as long as it is told.
-        let answer = unsafe {
-            libc::syscall(
-                libc::SYS_move_pages,
-                pid.as_raw(),
-                PAGES,
-                places.as_ptr(),
-                null::<i32>(),
-                nodes.as_mut_ptr(),
-                0,
-            )
-        };
-        Errno::result(answer).map_err(Stop::broken("ask where pages are"))?;
-        let on = |node| nodes.iter().filter(|it| **it == node).count();
-        Ok(format!("{} {}", on(0), on(1)))
-    }
-
-    /// The same once it is `wanted`, or after the patience; and how long it took.
-    fn settle(&self, wanted: &str) -> Result<(String, Duration), Stop> {
-        let began = now();
-        wait_until(PATIENCE, || self.pages().is_ok_and(|it| it == wanted));
-        Ok((self.pages()?, now() - began))
-    }
 }

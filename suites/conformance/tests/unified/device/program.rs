@@ -6,7 +6,7 @@
 use std::mem::size_of_val;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use cgauge_lab::Group;
+use cgauge_lab::{Group, kernel};
 use nix::errno::Errno;
 use nix::libc;
 
@@ -112,12 +112,14 @@ impl Refuses {
 
 /// Attaches a program to a group.
 pub fn attach(group: &Group, program: &OwnedFd, flags: u32) -> Result<(), Errno> {
-    bpf(PROG_ATTACH, &mut attributes(group, program, flags)).map(drop)
+    let ask = || bpf(PROG_ATTACH, &mut attributes(group, program, flags)).map(drop);
+    kernel::call("bpf, attach", ask)
 }
 
 /// Takes a program from a group.
 pub fn detach(group: &Group, program: &OwnedFd) -> Result<(), Errno> {
-    bpf(PROG_DETACH, &mut attributes(group, program, 0)).map(drop)
+    let ask = || bpf(PROG_DETACH, &mut attributes(group, program, 0)).map(drop);
+    kernel::call("bpf, detach", ask)
 }
 
 /// Attaches a program by a link, which holds it until it is closed.
@@ -131,13 +133,13 @@ pub fn link(group: &Group, program: &OwnedFd) -> Result<OwnedFd, Errno> {
 }
 
 /// How many programs are attached to a group itself.
-pub fn attached(group: &Group) -> Result<u32, Errno> {
+pub fn attached(group: &Group) -> Result<u64, Errno> {
     let mut ids = [0_u32; 8];
     // target_fd, attach_type, query_flags, attach_flags, prog_ids, prog_cnt.
     let mut attributes =
         [fd(group.dir()) | u64::from(CGROUP_DEVICE) << 32, 0, ids.as_mut_ptr() as u64, 8];
     bpf(PROG_QUERY, &mut attributes)?;
-    Ok(u32::try_from(attributes[3] & 0xffff_ffff).unwrap_or(u32::MAX))
+    Ok(kernel::figure("bpf, query", attributes[3] & 0xffff_ffff))
 }
 
 /// target_fd, attach_bpf_fd, attach_type, attach_flags, replace_bpf_fd.

@@ -1,6 +1,7 @@
 //! Which files there are, in groups, in the root, in threaded groups, and which
 //! of them are for delegatees.
 
+use cgauge_lab::kernel;
 use cgauge_lab::machine::release;
 use cgauge_lab::prelude::*;
 use nix::fcntl::OFlag;
@@ -8,8 +9,9 @@ use nix::sys::stat::fstat;
 
 use crate::row::{Row, Subject, Version, is_met};
 
-/// Why a file that is not there can be shown by no lie.
-const NO_LIE_ADDS: &str = "a lie takes files from a listing and adds none";
+/// Why no lie shows a file that the kernel has nowhere.
+const NOWHERE: &str =
+    "a listing can be mistaken for another's, and no group of this kernel has the file";
 
 /// A group has every file of its controllers that the kernel's release promises, and each may be read and written as documented.
 #[rstest]
@@ -90,7 +92,6 @@ fn threaded_group_has_the_files_of_threaded_controllers(lab: Lab) -> Outcome {
         lab.interface(&format!("whether a threaded group has {file}"))
             .covers([R026])
             .file(&file)
-            .beyond_lies(if wanted { "" } else { NO_LIE_ADDS })
             .observed(yes_or_no(there.contains(&file)))
             .equals(
                 yes_or_no(wanted),
@@ -112,7 +113,6 @@ fn group_without_controllers_has_cpu_stat(lab: Lab) -> Outcome {
         lab.interface(&format!("whether a group without controllers has {file}"))
             .covers([R035, R063])
             .file(file)
-            .beyond_lies(if core { "" } else { NO_LIE_ADDS })
             .observed(yes_or_no(there.contains(file)))
             .equals(yes_or_no(core), "cgroup-v2.rst, Enabling and Disabling: a controller \"which isn't enabled\" has no files there; CPU Interface Files: cpu.stat \"exists whether the controller is enabled or not\"");
     }
@@ -142,19 +142,22 @@ fn group_without_controllers_has_cpu_stat(lab: Lab) -> Outcome {
 /// `/sys/kernel/cgroup/delegate` names the files that a delegatee may write, and no other.
 #[rstest]
 fn delegate_names_the_files_for_delegatees(lab: Lab) -> Outcome {
-    let text = std::fs::read_to_string("/sys/kernel/cgroup/delegate")?;
+    let text = kernel::text("/sys/kernel/cgroup/delegate")?;
     let release = release()?;
     let mut named: Vec<&str> = text.lines().collect();
     let rows = || Subject::ALL.into_iter().flat_map(Subject::rows);
-    for row in rows() {
-        let since = row.in_groups.or(row.in_root).is_some_and(|it| release >= it);
-        lab.interface(&format!("whether {} is among the files for delegatees", row.file))
-            .covers([R042])
-            .file(if row.delegated { row.file } else { "" })
-            .beyond_lies("the list is a file of sysfs, not of a group")
-            .observed(yes_or_no(named.contains(&row.file)))
-            .equals(yes_or_no(row.delegated && since), "cgroup-v2.rst, Delegation Containment and sysfs: what a delegatee may write is listed; a file that sets what the parent gives is none");
-    }
+    let is_due =
+        |row: &&Row| row.delegated && row.in_groups.or(row.in_root).is_some_and(|it| release >= it);
+    let sorted = |mut names: Vec<&str>| {
+        names.sort_unstable();
+        names.join(" ")
+    };
+    let known = named.iter().copied().filter(|it| rows().any(|row| row.file == *it));
+    lab.interface("the files for delegatees")
+        .covers([R042])
+        .file("/sys/kernel/cgroup/delegate")
+        .observed(sorted(known.collect()))
+        .equals(sorted(rows().filter(is_due).map(|it| it.file).collect()), "cgroup-v2.rst, Delegation Containment and sysfs: what a delegatee may write is listed; a file that sets what the parent gives is none");
     named.retain(|it| rows().all(|row| row.file != *it));
     news(&lab, "delegate", &named);
     Ok(())
@@ -179,6 +182,7 @@ impl Place<'_> {
             let metric = format!("not in cgroup-v2.rst: {} of {}", row.file, self.name);
             self.lab.value(&metric, Unit::Text, "there", Neither);
         }
+        let mut beyond_lies = "";
         let (expected, reason) = match since {
             None => (
                 "absent".to_owned(),
@@ -206,15 +210,19 @@ impl Place<'_> {
                     since.1,
                     row.needs.option()
                 );
-                let offered = shown.is_some() || is_met(row.needs, &self.siblings);
-                (if offered { expected } else { "absent".to_owned() }, reason)
+                if shown.is_none() && !is_met(row.needs, &self.siblings) {
+                    beyond_lies = NOWHERE;
+                    ("absent".to_owned(), reason)
+                } else {
+                    (expected, reason)
+                }
             }
         };
         self.lab
             .interface(&format!("permissions of {} in {}", row.file, self.name))
             .covers(self.requirements.iter().copied())
             .file(row.file)
-            .beyond_lies(if expected == "absent" { NO_LIE_ADDS } else { "" })
+            .beyond_lies(beyond_lies)
             .observed(shown.unwrap_or("absent".to_owned()))
             .equals(expected, &reason);
         Ok(())
@@ -226,11 +234,10 @@ impl Place<'_> {
             return Ok(None);
         }
         // Neither read nor written, so that every file can be opened.
-        let open = self
-            .group
-            .dir()
-            .open_file(file, OFlag::O_PATH)
-            .map_err(|it| Stop::Broken(it.to_string()))?;
+        let open = match self.group.dir().open_file(file, OFlag::O_PATH) {
+            Ok(open) => open,
+            Err(refusal) => return Ok(Some(format!("listed, and {:?}", refusal.errno))),
+        };
         let stat = fstat(&open).map_err(Stop::broken("look at a file"))?;
         Ok(Some(format!("{:o}", stat.st_mode & 0o7777)))
     }

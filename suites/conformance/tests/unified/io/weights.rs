@@ -2,7 +2,7 @@
 //! reach.
 
 use cgauge_lab::disk::{Disk, NullDisk};
-use cgauge_lab::ext::FileSystem;
+use cgauge_lab::filesystem::Format;
 use cgauge_lab::prelude::*;
 use cgauge_lab::stacked::Kind;
 use cgauge_workloads::{Access, BlockIo, Operation, Pattern, truth};
@@ -293,7 +293,7 @@ fn weights_on_stacked_devices(
 fn buffered_writers_follow_loosely(lab: Lab) -> Outcome {
     needs_bfq(&lab)?;
     let disk = slow(&lab, "bfq")?;
-    let files = FileSystem::ext4(&disk, "ext4", 16384)?;
+    let files = lab.file_system(Format::Ext4, &disk)?;
     let (one, other) = (lab.group("heavy")?, lab.group("light")?);
     one.set("io.bfq.weight", 300)?;
     other.set("io.bfq.weight", 100)?;

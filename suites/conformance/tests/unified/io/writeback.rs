@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cgauge_lab::disk::{Disk, NullDisk};
-use cgauge_lab::ext::FileSystem;
+use cgauge_lab::filesystem::Format;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::pause;
 use cgauge_workloads::{Access, BlockIo, Operation};
@@ -14,9 +14,6 @@ use crate::rates::{PATIENCE, SLICE_REASON, in_slice, in_time};
 const MIB: u64 = 1 << 20;
 /// What a writer dirties.
 const DIRTIED: u64 = 3 * MIB;
-/// Blocks of the file system: 32 MiB.
-const BLOCKS: usize = 8192;
-
 /// Two blocks of the file system's own that whoever brought them into the cache is
 /// charged for, beside the file's data.
 const METADATA: u64 = 8192;
@@ -25,7 +22,7 @@ const METADATA_REASON: &str = "each round dirties 1 MiB, and it is charged once,
 /// A device that keeps what is written: 0.2 ms a request.
 fn disk(lab: &Lab) -> Result<Disk, Stop> {
     lab.null_disk(NullDisk {
-        megabytes: 32,
+        megabytes: 128,
         completion: Duration::from_micros(200),
         depth: 8,
         contents: true,
@@ -43,9 +40,12 @@ fn writer(path: PathBuf, bytes: u64) -> BlockIo {
 
 /// What the kernel's threads write back is charged to the group that dirtied it, to the byte.
 #[rstest]
-fn writeback_is_charged_to_the_dirtying_group(lab: Lab) -> Outcome {
+fn writeback_is_charged_to_the_dirtying_group(
+    lab: Lab,
+    #[values(Format::Ext4, Format::Xfs, Format::Btrfs)] format: Format,
+) -> Outcome {
     let disk = disk(&lab)?;
-    let files = FileSystem::ext4(&disk, "ext4", BLOCKS)?;
+    let files = lab.file_system(format, &disk)?;
     let parent = lab.group("parent")?;
     parent.enable("io memory")?;
     let (one, other) = (parent.make("one")?, parent.make("other")?);
@@ -76,9 +76,12 @@ fn writeback_is_charged_to_the_dirtying_group(lab: Lab) -> Outcome {
 
 /// Dirty pages are written back once they are old enough, with nobody asking for it.
 #[rstest]
-fn old_pages_are_written_back(lab: Lab) -> Outcome {
+fn old_pages_are_written_back(
+    lab: Lab,
+    #[values(Format::Ext4, Format::Xfs, Format::Btrfs)] format: Format,
+) -> Outcome {
     let disk = disk(&lab)?;
-    let files = FileSystem::ext4(&disk, "ext4", BLOCKS)?;
+    let files = lab.file_system(format, &disk)?;
     let group = lab.group("group")?;
     group.load(&writer(files.path().join("file"), DIRTIED))?.truth(PATIENCE)?;
     let mut points = Vec::new();
@@ -106,12 +109,13 @@ fn old_pages_are_written_back(lab: Lab) -> Outcome {
 #[case("dirty_bytes", 0, "the writer itself waits while more than this is dirty")]
 fn thresholds_shift_writeback(
     lab: Lab,
+    #[values(Format::Ext4, Format::Xfs, Format::Btrfs)] format: Format,
     #[case] threshold: &str,
     #[case] seconds: u64,
     #[case] why: &str,
 ) -> Outcome {
     let disk = disk(&lab)?;
-    let files = FileSystem::ext4(&disk, "ext4", BLOCKS)?;
+    let files = lab.file_system(format, &disk)?;
     let (before, after) = (lab.group("before")?, lab.group("after")?);
     let rest = Duration::from_secs(seconds);
     before.load(&writer(files.path().join("before"), DIRTIED))?.truth(PATIENCE)?;
@@ -150,11 +154,14 @@ fn set_system(name: &str, value: u64) -> Result<(), Stop> {
 
 /// A file that another group keeps dirtying becomes that group's.
 #[rstest]
-fn inode_goes_to_the_group_that_dirties_it(lab: Lab) -> Outcome {
+fn inode_goes_to_the_group_that_dirties_it(
+    lab: Lab,
+    #[values(Format::Ext4, Format::Xfs, Format::Btrfs)] format: Format,
+) -> Outcome {
     /// The history of an inode has 16 slots; more than half make a majority.
     const ROUNDS: u64 = 20;
     let disk = disk(&lab)?;
-    let files = FileSystem::ext4(&disk, "ext4", BLOCKS)?;
+    let files = lab.file_system(format, &disk)?;
     let parent = lab.group("parent")?;
     parent.enable("io memory")?;
     let (first, second) = (parent.make("first")?, parent.make("second")?);
@@ -215,9 +222,12 @@ fn inode_goes_to_the_group_that_dirties_it(lab: Lab) -> Outcome {
 
 /// Buffered writes are held to the limit of the group that dirtied, buffered reads to the reader's.
 #[rstest]
-fn buffered_io_is_held_to_the_limit(lab: Lab) -> Outcome {
+fn buffered_io_is_held_to_the_limit(
+    lab: Lab,
+    #[values(Format::Ext4, Format::Xfs, Format::Btrfs)] format: Format,
+) -> Outcome {
     let disk = disk(&lab)?;
-    let files = FileSystem::ext4(&disk, "ext4", BLOCKS)?;
+    let files = lab.file_system(format, &disk)?;
     let group = lab.group("group")?;
     let path = files.path().join("file");
     group.set("io.max", format!("{} wbps={MIB} rbps={MIB}", disk.number()))?;

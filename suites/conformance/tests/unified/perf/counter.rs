@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 
-use cgauge_lab::Group;
 use cgauge_lab::prelude::*;
+use cgauge_lab::{Group, kernel};
 use nix::errno::Errno;
 use nix::libc;
 
@@ -83,6 +83,6 @@ impl Counter {
             event.read_exact(&mut bytes)?;
             sum += u64::from_ne_bytes(bytes);
         }
-        Ok(sum)
+        Ok(kernel::figure("perf event", sum))
     }
 }

@@ -8,9 +8,9 @@ mod counter;
 use std::os::fd::AsFd;
 use std::ptr::null_mut;
 
-use cgauge_lab::Group;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{cpu_time, nanoseconds, pause};
+use cgauge_lab::{Group, kernel};
 use nix::libc;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -21,8 +21,6 @@ use counter::{Counter, Event};
 /// Pages that a process touches between two looks at the counters.
 const PAGES: u64 = 100;
 const PAGE: usize = 4096;
-/// Why no lie turns most checks here.
-const NO_FILE: &str = "a counter is read by its own descriptor, not by a file of the group";
 
 /// A group's counter counts its own processes and all below it, and nobody else's.
 #[rstest]
@@ -48,7 +46,6 @@ fn counter_is_of_the_group_and_all_below(lab: Lab) -> Outcome {
             lab.accounting(&format!("page faults counted for {role} of a process in {place}"))
                 .covers([R153])
                 .unit(Unit::Pages)
-                .beyond_lies(NO_FILE)
                 .observed(after[nth] - before[nth])
                 .equals(expected[nth], "one fault for each new page that the process touches; cgroup-v2.rst, perf_event: events \"can always be filtered by cgroup v2 path\"");
         }
@@ -105,7 +102,6 @@ fn counter_outlives_its_group(lab: Lab) -> Outcome {
     lab.accounting("page faults counted, once the group has gone")
         .covers([R153])
         .unit(Unit::Pages)
-        .beyond_lies(NO_FILE)
         .observed(counter.get()? - before)
         .between(
             PAGES,
@@ -153,10 +149,10 @@ fn clocks_count_the_cpu_time_of_the_group(
         pause(Duration::from_millis(2));
     };
     all(&ready);
-    let before = [counted.get()?, spared.get()?];
+    let before = counted.get()?;
     workers.iter().for_each(|_| go.open());
     all(&done);
-    let after = [counted.get()?, spared.get()?];
+    let after = counted.get()?;
     workers.iter().for_each(|_| end.open());
     let mut burnt = 0;
     for worker in workers {
@@ -165,15 +161,13 @@ fn clocks_count_the_cpu_time_of_the_group(
     lab.accounting("time counted for two processes that each burnt 30 ms")
         .covers([R153])
         .unit(Unit::Nanoseconds)
-        .beyond_lies(NO_FILE)
-        .observed(after[0] - before[0])
+        .observed(after - before)
         .between(burnt - burnt / 200, burnt + burnt / 50, "the processes' own CPU time between two of their looks at it; half a hundredth less, for the counter rests while one is switched for the other; and a fiftieth for interrupts that the counter takes in and for the way from one gate and to the next");
     lab.accounting("time counted for a neighbour that did nothing")
         .covers([R153])
         .unit(Unit::Nanoseconds)
-        .beyond_lies(NO_FILE)
-        .observed(after[1] - before[1])
-        .equals(0, "no process of the neighbour ran");
+        .observed(spared.get()?)
+        .equals(0, "the neighbour never had a process");
     Ok(())
 }
 
@@ -201,19 +195,16 @@ fn context_switches_are_those_of_the_group(lab: Lab) -> Outcome {
     lab.accounting("switches by the process's own count")
         .covers([R153])
         .unit(Unit::Events)
-        .beyond_lies(NO_FILE)
         .observed(own)
         .at_least(SLEEPS, "every sleep gives the CPU away");
     lab.accounting("switches counted for its group")
         .covers([R153])
         .unit(Unit::Events)
-        .beyond_lies(NO_FILE)
         .observed(counter.get()? - before)
         .between(own, own + 3, "the process's own count, which leaves out the wait at the gate, one at its end, and one for a lock on the way");
     lab.accounting("switches counted for a neighbour")
         .covers([R153])
         .unit(Unit::Events)
-        .beyond_lies(NO_FILE)
         .observed(spared.get()?)
         .equals(0, "no process of the neighbour ran");
     Ok(())
@@ -222,15 +213,13 @@ fn context_switches_are_those_of_the_group(lab: Lab) -> Outcome {
 /// Filtering by path needs no controller to be enabled, and refuses what is no group.
 #[rstest]
 fn any_group_can_be_counted_and_nothing_else(lab: Lab) -> Outcome {
-    let offered = lab.root().line("cgroup.controllers")?;
-    lab.interface("whether the controller has to be enabled")
+    lab.interface("the answer to enabling perf_event")
         .covers([R153])
-        .file("cgroup.controllers")
-        .beyond_lies("no lie adds a word to a list")
-        .observed(offered.split(' ').any(|it| it == "perf_event").to_string())
+        .file("cgroup.subtree_control")
+        .answered(&lab.root().try_set("cgroup.subtree_control", "+perf_event"))
         .equals(
-            "false",
-            "cgroup-v2.rst, perf_event: it is \"automatically enabled on the v2 hierarchy\"",
+            "ENOENT",
+            "cgroup-v2.rst, perf_event: it is \"automatically enabled on the v2 hierarchy\"; nobody has it to give",
         );
     let bare = lab.group("bare")?;
     Counter::new(&lab, &bare, Event::PageFaults)?;
@@ -245,8 +234,9 @@ fn any_group_can_be_counted_and_nothing_else(lab: Lab) -> Outcome {
     ] {
         lab.interface(&format!("the answer to counting {what}"))
             .covers([R153])
-            .beyond_lies("the answer is that of perf_event_open, not of a file of the group")
-            .returned(&counter::open(Event::PageFaults, group, cpu))
+            .returned(&kernel::call("perf_event_open", || {
+                counter::open(Event::PageFaults, group, cpu).map(drop)
+            }))
             .equals(answer, "perf_event_open(2), PERF_FLAG_PID_CGROUP: the descriptor of a group's directory, and one CPU");
     }
     Ok(())
@@ -263,9 +253,10 @@ fn read<const N: usize>(counters: &[Counter; N]) -> Result<[u64; N], Stop> {
 /// Switches of the calling process, wanted or not.
 fn switches() -> u64 {
     let count = |it: libc::c_long| u64::try_from(it).unwrap_or(0);
-    getrusage(UsageWho::RUSAGE_SELF).map_or(0, |it| {
+    let own = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |it| {
         count(it.voluntary_context_switches()) + count(it.involuntary_context_switches())
-    })
+    });
+    kernel::figure("getrusage", own)
 }
 
 /// A process that touches [`PAGES`] new pages when it is told to.
