@@ -103,6 +103,7 @@ pub(crate) fn start(config: &str) -> RunStart {
         machine: "microvm".into(),
         guest: "saved".into(),
         host: String::new(),
+        binaries: Vec::new(),
         planned: Vec::new(),
     }
 }
