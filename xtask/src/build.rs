@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use cgauge_record::GuestBinary;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::catalogue::{Kind, Suite};
 
@@ -41,6 +43,20 @@ impl Binaries {
             suite.path = kept;
         }
         Ok(self)
+    }
+
+    /// The name and digest of each.
+    pub fn digests(&self) -> Result<Vec<GuestBinary>> {
+        let agent = [("agent", &self.agent), ("workload", &self.workload)];
+        let all =
+            agent.into_iter().chain(self.suites.iter().map(|it| (it.name.as_str(), &it.path)));
+        let digest = |(name, path): (&str, &PathBuf)| {
+            let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+            let digest = Sha256::digest(&bytes);
+            let sha256 = digest.iter().map(|it| format!("{it:02x}")).collect();
+            Ok(GuestBinary { name: name.to_owned(), sha256 })
+        };
+        all.map(digest).collect()
     }
 }
 

@@ -30,7 +30,7 @@ pub enum Command {
     /// Boot a kernel, run suites on it, report what held.
     Run(Run),
     /// The same for benchmarks: boot a kernel, time operations on it, report.
-    Bench(Run),
+    Bench(Bench),
     /// Show suites and cases, and the requirements that each covers.
     List(List),
     /// Write the reports of a run again, or of several runs as a matrix.
@@ -125,6 +125,30 @@ pub struct Run {
     /// How long a guest may be silent, in seconds of the host.
     #[arg(long, value_name = "SECONDS", default_value = "120")]
     pub silence: Seconds,
+    /// Benchmarks with this in their name are made slower by so much, as
+    /// fork=1%: the proof that a gate finds it.
+    #[arg(long, value_name = "SUBSTRING=PERCENT")]
+    pub slow: Option<Slowed>,
+}
+
+/// Flags of `bench`.
+#[derive(Clone, Debug, Args)]
+pub struct Bench {
+    /// What `run` takes as well.
+    #[command(flatten)]
+    pub run: Run,
+    /// Measure this kernel too, benchmark by benchmark in the order A B B A, and
+    /// say whether the one named with --kernel is worse, with the exit code of
+    /// `gate`.
+    #[arg(long, value_name = "KERNEL")]
+    pub against: Option<String>,
+    /// With --against: the least worsening that is a regression, as 2%. [default:
+    /// 0.5% on the virtual clock, 10% on the wall clock]
+    #[arg(long, value_name = "PERCENT", requires = "against")]
+    pub threshold: Option<Percent>,
+    /// With --against: end with 4 where noise leaves something undecided.
+    #[arg(long, requires = "against")]
+    pub strict: bool,
 }
 
 impl Run {
@@ -148,6 +172,7 @@ impl Run {
             partition: None,
             out: None,
             rerun: None,
+            slow: None,
             silence: Seconds(Duration::from_secs(120)),
         }
     }
@@ -190,8 +215,21 @@ pub struct Compare {
 pub struct Gate {
     /// What to judge by: a run directory, its events.jsonl, or a baseline.
     pub base: PathBuf,
-    /// What to judge, likewise.
-    pub new: PathBuf,
+    /// What to judge, likewise; or --kernel, to measure it now.
+    #[arg(required_unless_present = "kernel", conflicts_with = "kernel")]
+    pub new: Option<PathBuf>,
+    /// Measure what the base measured on this kernel, then judge it: ends with 0
+    /// or 3, and with 125 where there is nothing to judge, for `git bisect run`.
+    #[arg(long, value_name = "KERNEL")]
+    pub kernel: Option<String>,
+    /// With --kernel: how many guests run side by side. [default: the machine's
+    /// cores]
+    #[arg(long, value_name = "N", requires = "kernel")]
+    pub jobs: Option<NonZeroU32>,
+    /// With --kernel: the run directory. [default: a new one below
+    /// target/cgauge/runs]
+    #[arg(long, value_name = "DIR", requires = "kernel")]
+    pub out: Option<PathBuf>,
     /// The least worsening that is a regression, as 2%. [default: 0.5% on the
     /// virtual clock, 10% on the wall clock]
     #[arg(long, value_name = "PERCENT")]
@@ -285,6 +323,19 @@ pub struct Repeat {
     /// How many cases are run alone.
     #[arg(long, value_name = "N", default_value = "0")]
     pub alone: usize,
+    /// Only cases whose name contains this.
+    #[arg(long, value_name = "SUBSTRING")]
+    pub case: Vec<String>,
+    /// Only the cases that `run --quick` takes.
+    #[arg(long)]
+    pub quick: bool,
+    /// How many further runs have one benchmark made slower, each another: the
+    /// gate has to find it, and nothing else.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub slowed: usize,
+    /// By how much.
+    #[arg(long, value_name = "PERCENT", default_value = "1%")]
+    pub slow: Percent,
 }
 
 /// Flags of `kernels`.
@@ -369,6 +420,26 @@ flag_of!(DriverFlag => Driver { Cgroupfs, Systemd });
 flag_of!(StageFlag => StageKind { Vm, Container, Host });
 flag_of!(ClockFlag => Clock { Virtual, Wall });
 
+/// Benchmarks that are to be made slower.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slowed {
+    /// What their names contain.
+    pub name: String,
+    /// By how many thousandths.
+    pub thousandths: u32,
+}
+
+impl FromStr for Slowed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} names no slowdown: write it as fork=1%");
+        let (name, percent) = text.rsplit_once('=').ok_or_else(wrong)?;
+        let share = percent.parse::<Percent>()?.share;
+        Ok(Self { name: name.to_owned(), thousandths: (share * 1000.0).round() as u32 })
+    }
+}
+
 /// An amount of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
@@ -446,6 +517,15 @@ mod tests {
         assert_eq!("512M".parse(), Ok(Size { bytes: 512 << 20 }));
         for text in ["", "M", "512", "0M", "-1M", "1T", "99999999999999G", "½M"] {
             assert!(text.parse::<Size>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn slowdowns() {
+        let slowed = Slowed { name: "a=b".into(), thousandths: 15 };
+        assert_eq!("a=b=1.5%".parse(), Ok(slowed));
+        for text in ["fork", "fork=", "fork=much"] {
+            assert!(text.parse::<Slowed>().is_err(), "{text:?}");
         }
     }
 
