@@ -15,8 +15,9 @@ const MEM_EXCLUSIVE: &str = "cpuset.mem_exclusive";
 fn set_is_within_its_parents(
     lab: Lab,
     #[case] file: &str,
-    #[case] [of_parent, beyond, more, of_child, less, shifted, last]: [&str; 7],
+    #[case] sets: [&str; 7],
 ) -> Outcome {
+    let [of_parent, beyond, more, of_child, less, shifted, last] = sets;
     let root = root(&lab)?;
     let parent = with(root, "parent", "0-7", "0-1")?;
     parent.set(file, of_parent)?;
