@@ -15,8 +15,8 @@ pub enum Layer {
     Honest,
     /// Nothing, but each lie that would have changed anything is written down.
     Trace,
-    /// This lie.
-    Lie(Lie),
+    /// These lies, of which no two are about the same requests.
+    Lies(Vec<Lie>),
 }
 
 impl Layer {
@@ -138,10 +138,10 @@ mod tests {
         for layer in [
             Layer::Honest,
             Layer::Trace,
-            Layer::Lie(Lie {
+            Layer::Lies(vec![Lie {
                 about: Touch { request: Asked::Read, file: "pids.current".into() },
                 told: Told::Scaled,
-            }),
+            }]),
         ] {
             let text = serde_json::to_string(&layer).unwrap();
             assert_eq!(serde_json::from_str::<Layer>(&text).unwrap(), layer, "{text}");

@@ -1,5 +1,5 @@
 //! The lying kernel: a layer through which every request to the cgroup
-//! filesystem passes, and that lies about one kind of request when told so.
+//! filesystem passes, and that lies about some kinds of requests when told so.
 //!
 //! A check that no lie turns to fail is no check; `cargo xtask test --lies`
 //! finds it. Without the order to lie, nothing here does anything. It knows
@@ -55,7 +55,7 @@ pub fn aside<T>(work: impl FnOnce() -> T) -> T {
 
 /// Whether this case runs under a lie.
 pub(crate) fn are_told() -> bool {
-    matches!(layer(), Layer::Lie(_))
+    matches!(layer(), Layer::Lies(_))
 }
 
 /// Whether no lie is told or noted.
@@ -65,10 +65,9 @@ pub(crate) fn are_unheard_of() -> bool {
 
 /// The lie to tell about this request.
 pub(crate) fn told(request: Asked, file: &str) -> Option<Told> {
-    match layer() {
-        Layer::Lie(lie) if lie.about.request == request && lie.about.file == file => Some(lie.told),
-        _ => None,
-    }
+    let Layer::Lies(lies) = layer() else { return None };
+    let is_about = |it: &&Lie| it.about.request == request && it.about.file == file;
+    lies.iter().find(is_about).map(|it| it.told)
 }
 
 /// Notes the lies about this request that would change anything, where the case

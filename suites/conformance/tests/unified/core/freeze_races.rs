@@ -94,9 +94,9 @@ fn fork_bomb_freezes_as_a_whole(lab: Lab, #[values(8, 32)] limit: u64) -> Outcom
     Ok(())
 }
 
-/// While a process sleeps uninterruptibly its group is not frozen, and is told so once when it has stopped.
+/// Known bug 24: while a process sleeps uninterruptibly its group is not frozen, and is told so once when it has stopped.
 #[rstest]
-fn uninterruptible_sleep_holds_frozen_back(lab: Lab) -> Outcome {
+fn bug_24_uninterruptible_sleep_holds_frozen_back(lab: Lab) -> Outcome {
     let (group, outside) = (lab.group("group")?, lab.group("outside")?);
     let stuck = Stuck::new(&group, &outside)?;
     let _beside = group.sleeper()?;
