@@ -95,7 +95,7 @@ fn map_reads_back(lab: Lab) -> Outcome {
         ("", "ok", "lo 0"),
         ("lo 7", "ok", "lo 7"),
         ("lo 4294967295", "ok", "lo 4294967295"),
-        ("nowhere 1", "EINVAL", "lo 4294967295"),
+        ("nowhere 1", "ENODEV", "lo 4294967295"),
         ("lo", "EINVAL", "lo 4294967295"),
         ("lo high", "EINVAL", "lo 4294967295"),
         ("lo 0", "ok", "lo 0"),
@@ -106,7 +106,7 @@ fn map_reads_back(lab: Lab) -> Outcome {
                 .covers([S15])
                 .file(MAP)
                 .answered(&group.try_set(MAP, written))
-                .equals(answer, "net_prio.rst: tuples \"in the form <ifname priority>\"");
+                .equals(answer, "net_prio.rst: tuples \"in the form <ifname priority>\", of an interface that is there");
         }
         lab.interface(&format!("the line of lo after {written:?}"))
             .covers([S15])
