@@ -74,7 +74,8 @@ fn group_is_freezing_until_its_last_task_has_stopped(lab: Lab) -> Outcome {
             .observed(state)
             .equals("FROZEN", "all of its tasks have stopped");
     }
-    Ok(())
+    // A frozen process is not even to be killed, as it is at the end.
+    parent.set(STATE, "THAWED")
 }
 
 /// Two words are taken, FROZEN and THAWED, and nothing else; what only tells cannot be written, and the root has none of it.
