@@ -307,7 +307,8 @@ impl Trial<'_> {
 fn of_a_kind(lies: &[Lie]) -> Vec<Vec<Lie>> {
     use Asked::{Call, Read, Start, Watch, Write};
     use Told::{
-        Accepted, Doubled, Frozen, Ignored, OffByOne, OtherErrno, Scaled, Swallowed, Swapped,
+        Accepted, Doubled, Frozen, Ignored, OffByOne, OnParent, OtherErrno, Scaled, Stuck,
+        Swallowed, Swapped, Unfounded,
     };
     let kinds = [
         (Read, Scaled),
@@ -317,10 +318,13 @@ fn of_a_kind(lies: &[Lie]) -> Vec<Vec<Lie>> {
         (Read, Frozen),
         (Call, Ignored),
         (Read, OffByOne),
+        (Read, OnParent),
         (Write, Accepted),
         (Write, Doubled),
+        (Write, Stuck),
         (Call, OtherErrno),
         (Watch, Swallowed),
+        (Watch, Unfounded),
         (Start, Ignored),
     ];
     let of = |(request, told)| {

@@ -93,7 +93,9 @@ pub enum Told {
     Halved,
     /// Applied, and doubled a moment later.
     Forgotten,
-    /// Applied to the parent in place of the group.
+    /// Taken, and not applied where something was before.
+    Stuck,
+    /// Applied to the parent in place of the group; shown of the parent.
     OnParent,
     /// Refused, and not done.
     Refused,
@@ -105,6 +107,8 @@ pub enum Told {
     Swallowed,
     /// The change is told ten seconds late.
     Late,
+    /// A change is told that there was not, each second time that none comes.
+    Unfounded,
 }
 
 impl Asked {
@@ -115,12 +119,12 @@ impl Asked {
         use Told::*;
         match self {
             Self::Read => {
-                &[Scaled, Swapped, Frozen, OffByOne, Empty, Accepted, OtherErrno, Refused]
+                &[Scaled, Swapped, Frozen, OffByOne, OnParent, Empty, Accepted, OtherErrno, Refused]
             }
-            Self::Write => {
-                &[Ignored, Refused, Accepted, OtherErrno, Doubled, Halved, Forgotten, OnParent]
-            }
-            Self::Watch => &[Swallowed, Late],
+            Self::Write => &[
+                Ignored, Refused, Accepted, OtherErrno, Doubled, Halved, Forgotten, Stuck, OnParent,
+            ],
+            Self::Watch => &[Swallowed, Late, Unfounded],
             Self::Make => &[Refused, OtherErrno],
             Self::Remove | Self::Call => &[Ignored, Refused, Accepted, OtherErrno],
             Self::Start => &[Ignored, OnParent, Refused, OtherErrno],
