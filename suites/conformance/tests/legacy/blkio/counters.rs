@@ -8,7 +8,7 @@ use cgauge_lab::prelude::*;
 use cgauge_lab::rates::PATIENCE;
 use cgauge_workloads::{BlockIo, Operation};
 
-use crate::fast;
+use crate::{READ_BPS, WRITE_BPS, fast, limit};
 
 const WHY: &str = "blkio-controller.rst: bytes transferred and IOs (bio) issued \"by the group\", \"further divided by the type of operation - read or write, sync or async\"; each request of the load is one direct I/O, which somebody waits for";
 
@@ -38,10 +38,37 @@ fn io(operation: Operation, disk: &Disk, block_bytes: u64, requests: u64) -> Blo
     }
 }
 
+/// Limits that no load here reaches: newer kernels count what passes a limit.
+fn unreached(group: &Group, disk: &Disk) -> Outcome {
+    for file in [READ_BPS, WRITE_BPS] {
+        limit(group, file, disk, 1 << 40)?;
+    }
+    Ok(())
+}
+
+/// What a group does is counted whether or not it has a limit.
+#[rstest]
+fn direct_io_is_counted_without_a_limit(lab: Lab) -> Outcome {
+    let group = lab.legacy("blkio")?.make("group")?;
+    let disk = fast(&lab)?;
+    let truth = group.load(&io(Operation::Read, &disk, 4096, 37))?.truth(PATIENCE)?;
+    for (file, unit, expected) in [
+        ("blkio.throttle.io_service_bytes", Unit::Bytes, truth.bytes),
+        ("blkio.throttle.io_serviced", Unit::Count, truth.requests),
+    ] {
+        lab.accounting("reads of a group without a limit")
+            .covers([R176])
+            .file(file)
+            .unit(unit)
+            .observed(of_device(&group, file, &disk)?.get("Read").copied().unwrap_or(0))
+            .equals(expected, WHY);
+    }
+    Ok(())
+}
+
 /// Direct I/O is counted to the byte and to the request in the group that issued it; the recursive files have that of all below as well.
 #[rstest]
 #[case::by_throttling("blkio.throttle", "none")]
-#[case::by_throttling_under_bfq("blkio.throttle", "bfq")]
 #[case::by_bfq("blkio.bfq", "bfq")]
 fn direct_io_is_counted_exactly(
     lab: Lab,
@@ -53,6 +80,9 @@ fn direct_io_is_counted_exactly(
     disk.schedule(&lab, scheduler)?;
     let parent = root.make("parent")?;
     let (busy, idle) = (parent.make("busy")?, parent.make("idle")?);
+    for group in [&parent, &busy, &idle] {
+        unreached(group, &disk)?;
+    }
     let bytes = format!("{policy}.io_service_bytes");
     let requests = format!("{policy}.io_serviced");
     if !busy.has(&bytes)? {
@@ -124,6 +154,7 @@ fn counters_begin_anew_with_a_write(lab: Lab) -> Outcome {
     let (group, neighbour) = (root.make("group")?, root.make("neighbour")?);
     let load = io(Operation::Read, &disk, 4096, 11);
     for it in [&group, &neighbour] {
+        unreached(it, &disk)?;
         it.load(&load)?.truth(PATIENCE)?;
     }
     group.set(RESET, 1)?;
