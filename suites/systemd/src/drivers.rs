@@ -149,6 +149,11 @@ impl Driver {
                     // Its default stands in the manager's configuration.
                     properties.push(("TasksMax", Variant::from(u64::MAX)));
                 }
+                if systemd.version()? >= 253 {
+                    // Since then a scope that lost a process to the OOM killer is
+                    // stopped; the kernel alone leaves the others be.
+                    properties.push(("OOMPolicy", Variant::from("continue")));
+                }
                 properties.extend(bounds.iter().map(Bound::property));
                 let name = format!("{name}.scope");
                 let scope = systemd.scope(lab, &name, &[anchor.pid()], &properties)?;
