@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(told(&here(Rights::User, &[]), unified, StageKind::Vm), "");
         insta::assert_snapshot!(told(&able, unified, StageKind::Container), @"host/unified/cgroupfs/container is left out: the hierarchy of this machine is another (legacy, with pids)");
         insta::assert_snapshot!(told(&here(Rights::User, &[]), legacy, StageKind::Host), @"host/legacy/cgroupfs/host is left out: only root may make groups at the top of a hierarchy");
-        insta::assert_snapshot!(told(&here(Rights::Root, &[]), legacy, StageKind::Container), @"host/legacy/cgroupfs/container is left out: no container engine is here: there would be runc, crun");
+        insta::assert_snapshot!(told(&here(Rights::Root, &[]), legacy, StageKind::Container), @"host/legacy/cgroupfs/container is left out: no container engine is here: there would be runc, crun, podman");
         let other = OwnKernel { wanted: Some(Name::Crun), ..able };
         insta::assert_snapshot!(told(&other, legacy, StageKind::Container), @"host/legacy/cgroupfs/container is left out: crun is not here");
     }
