@@ -35,6 +35,7 @@ pub fn doctor() -> Result<Exit> {
     let findings = [
         Finding { what: "QEMU", state: qemu(&tools) },
         Finding { what: "Debian kernels", state: apt(&tools) },
+        Finding { what: "systemd userlands", state: mmdebstrap(&tools) },
         Finding { what: "static C library", state: static_libc() },
         Finding { what: "cache", state: cache() },
         Finding { what: "KVM", state: kvm() },
@@ -78,6 +79,17 @@ fn apt(tools: &Tools) -> State {
         State::Without(
             "no apt here: name kernels with --kernel PATH/bzImage or tree:DIR".to_owned(),
         )
+    }
+}
+
+fn mmdebstrap(tools: &Tools) -> State {
+    match tools.find("mmdebstrap") {
+        Some(path) => State::There(path.display().to_string()),
+        None => State::Without(
+            "--driver systemd needs mmdebstrap, which it installs on Debian as root; else: \
+             apt-get install mmdebstrap uidmap"
+                .to_owned(),
+        ),
     }
 }
 

@@ -268,6 +268,7 @@ mod tests {
         Suite {
             name: "legacy-memory".into(),
             kind: Kind::Conformance,
+            package: "cgauge-conformance",
             needs: Asked {
                 cpus: 1,
                 memory: "512M".into(),
@@ -275,6 +276,7 @@ mod tests {
                 nodes,
                 boot: Vec::new(),
                 hierarchies: vec![Hierarchy::Legacy],
+                drivers: vec![Driver::Cgroupfs],
                 quick: Vec::new(),
                 shared_kernel: shared.iter().map(|(name, cpus)| ((*name).into(), *cpus)).collect(),
                 when: When::Always,
@@ -317,6 +319,7 @@ mod tests {
             kernel: "host".into(),
             hierarchy,
             driver: Driver::Cgroupfs,
+            userland: None,
             stage,
         };
         let told = |own: &OwnKernel, hierarchy, stage| {

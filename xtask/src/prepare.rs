@@ -12,7 +12,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use cgauge_provision::{Cache, Initramfs, Kernel, Mode, ModuleError, Qemu, node_table};
+use cgauge_provision::{
+    Cache, Initramfs, Kernel, Mode, ModuleError, Qemu, UserlandImage, node_table,
+};
 use cgauge_record::{Clock, Hierarchy};
 use cgauge_stage::vm::{Accelerator, Machine, Model, Profile, Settings, Vm, choose};
 use sha2::{Digest, Sha256};
@@ -20,6 +22,7 @@ use sha2::{Digest, Sha256};
 use crate::build::Binaries;
 use crate::catalogue::Suite;
 use crate::flags::Size;
+use crate::userland;
 
 /// How long a kernel may take to boot. Under a translator on a busy machine a
 /// boot takes 5 to 10 s.
@@ -38,6 +41,8 @@ pub struct Needs {
     pub nodes: u32,
     /// Further words for the kernel's command line.
     pub boot: Vec<String>,
+    /// What is booted below systemd; nothing where the agent is PID 1.
+    pub userland: Option<UserlandImage>,
 }
 
 impl Needs {
@@ -53,6 +58,7 @@ impl Needs {
             modules: suite.needs.modules.clone(),
             nodes: suite.needs.nodes,
             boot: suite.needs.boot.clone(),
+            userland: None,
         })
     }
 }
@@ -98,7 +104,7 @@ pub fn machine(
         initramfs: initramfs.path,
         initramfs_sha256: initramfs.sha256,
         hierarchy,
-        boot: needs.boot.clone(),
+        boot: boot_words(needs, hierarchy),
         host_tsc_khz: match common.clock {
             Clock::Virtual => 0,
             Clock::Wall => tsc_khz(),
@@ -113,6 +119,14 @@ pub fn machine(
         stop: Arc::clone(&common.stop),
     };
     Ok(choose(&machine, &settings, say)?)
+}
+
+fn boot_words(needs: &Needs, hierarchy: Hierarchy) -> Vec<String> {
+    let mut words = needs.boot.clone();
+    if let Some(image) = &needs.userland {
+        words.extend(userland::boot_words(image.userland, hierarchy));
+    }
+    words
 }
 
 /// The modules to load, in order. One that this kernel does not have is said,
@@ -163,8 +177,12 @@ fn initramfs(
         files.insert(place, bytes);
         Ok(())
     };
-    add("/init".to_owned(), &binaries.agent)?;
-    add("/bin/cgauge-workload".to_owned(), &binaries.workload)?;
+    let (agent, workload) = match &needs.userland {
+        None => ("/init", "/bin/cgauge-workload"),
+        Some(_) => (userland::AGENT, userland::WORKLOAD),
+    };
+    add(agent.to_owned(), &binaries.agent)?;
+    add(workload.to_owned(), &binaries.workload)?;
     let mut digest = Sha256::new();
     for (place, bytes) in &files {
         digest.update(format!("{place} {}\n", bytes.len()));
@@ -174,6 +192,10 @@ fn initramfs(
         let parameters = parameters_of(&module.name, &needs.modules);
         digest.update(format!("{} {} {parameters}\n", module.name, module.bytes.len()));
         digest.update(&module.bytes);
+    }
+    if let Some(image) = &needs.userland {
+        digest.update(&image.sha256);
+        digest.update(format!("{:?}", userland::FILES));
     }
     // The kernel looks for tables in the first archive alone, and only if it is plain.
     let mut packed = Vec::new();
@@ -186,8 +208,18 @@ fn initramfs(
     let path = cache.root().join("initramfs").join(&sha256[..24]);
     if !path.exists() {
         let mut archive = Initramfs::new();
-        for folder in ["/proc", "/sys", "/tmp", "/run"] {
-            archive = archive.dir(folder);
+        match &needs.userland {
+            None => {
+                for folder in ["/proc", "/sys", "/tmp", "/run"] {
+                    archive = archive.dir(folder);
+                }
+            }
+            Some(image) => {
+                archive = userland::files(archive);
+                let bytes = fs::read(&image.archive)
+                    .with_context(|| format!("read {}", image.archive.display()))?;
+                packed.extend(bytes);
+            }
         }
         for (place, bytes) in files {
             archive = archive.file(&place, bytes, Mode::EXECUTABLE);

@@ -17,6 +17,9 @@ pub enum Layer {
     Trace,
     /// These lies, of which no two are about the same requests.
     Lies(Vec<Lie>),
+    /// Nothing, but each operation that is timed is made so many thousandths
+    /// slower: the proof that a gate finds it.
+    Slow(u32),
 }
 
 impl Layer {
@@ -95,7 +98,7 @@ pub enum Told {
     Forgotten,
     /// Taken, and not applied where something was before.
     Stuck,
-    /// Applied to the parent in place of the group.
+    /// Applied to the parent in place of the group; shown of the parent.
     OnParent,
     /// Refused, and not done.
     Refused,
@@ -119,7 +122,7 @@ impl Asked {
         use Told::*;
         match self {
             Self::Read => {
-                &[Scaled, Swapped, Frozen, OffByOne, Empty, Accepted, OtherErrno, Refused]
+                &[Scaled, Swapped, Frozen, OffByOne, OnParent, Empty, Accepted, OtherErrno, Refused]
             }
             Self::Write => &[
                 Ignored, Refused, Accepted, OtherErrno, Doubled, Halved, Forgotten, Stuck, OnParent,

@@ -1,6 +1,7 @@
-//! Runs the cases of a job and says how each ended. In a VM it is PID 1: it brings
-//! the machine up, stops to be saved if it is told so, and switches it off. On the
-//! machine's own kernel it is shown groups to work in, and touches nothing else.
+//! Runs the cases of a job and says how each ended. In a VM it is PID 1, or a
+//! service where systemd is that: it brings the machine up, stops to be saved if it
+//! is told so, and switches it off. On the machine's own kernel it is shown groups
+//! to work in, and touches nothing else.
 //!
 //! It judges nothing: it knows no promise and no bound.
 
@@ -11,6 +12,7 @@ mod channel;
 mod firmware;
 mod port;
 mod shown;
+mod systemd;
 mod trees;
 
 use std::collections::BTreeSet;
@@ -55,7 +57,10 @@ fn main() -> ExitCode {
 type Error = Box<dyn std::error::Error>;
 
 fn work(ports: &Ports, channel: &Channel<'_>) -> Result<(), Error> {
-    let trees = boot::come_up()?;
+    let trees = match std::env::args().nth(1).as_deref() {
+        Some("systemd") => systemd::join()?,
+        _ => boot::come_up()?,
+    };
     fs::write("/proc/self/oom_score_adj", "-1000")?;
     let prepared = Prepared::new(&trees)?;
     let ready = Message::Ready(ready());

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::case::Prepared;
 use crate::channel::{Channel, job_of_input};
-use crate::trees::Tree;
+use crate::trees::{Kind, Tree};
 use crate::{Error, ready, run_cases};
 
 /// The word on the command line; behind it each tree as `memory=PATH`.
@@ -50,7 +50,7 @@ fn work(words: impl Iterator<Item = String>, channel: &Channel<'_>) -> Result<()
     let mut trees = Vec::new();
     for word in words {
         let (name, root) = word.split_once('=').ok_or("a tree is named as memory=PATH")?;
-        trees.push(Tree::shown(name, root));
+        trees.push(Tree::whole(Kind::named(name), root.into()));
     }
     // Orphans of a case fall to the agent, as they do to PID 1.
     // SAFETY: sets a flag of this process.

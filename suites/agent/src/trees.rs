@@ -52,17 +52,34 @@ impl Kind {
     }
 }
 
-/// A hierarchy's mount point.
-#[derive(Clone, Debug)]
+/// A hierarchy, and where in it cases are to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
     kind: Kind,
     root: PathBuf,
+    /// The group below which a case's own is made.
+    base: PathBuf,
 }
 
 impl Tree {
-    /// One that is there already.
-    pub fn shown(name: &str, root: impl Into<PathBuf>) -> Self {
-        Self { kind: Kind::named(name), root: root.into() }
+    /// One that is all the agent's own.
+    pub fn whole(kind: Kind, root: PathBuf) -> Self {
+        Self { kind, base: root.clone(), root }
+    }
+
+    /// One of which the agent has the part below `base`.
+    pub fn part(kind: Kind, root: PathBuf, base: PathBuf) -> Self {
+        Self { kind, root, base }
+    }
+
+    /// What is mounted there.
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// The group below which a case's own is made.
+    pub fn base(&self) -> &Path {
+        &self.base
     }
 
     /// Where it is mounted.
@@ -76,7 +93,7 @@ pub fn mount_all(asked: &str) -> Result<Vec<Tree>, boot::Error> {
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let unified = |target| {
         mount_at("cgroup2", target, quiet, None)?;
-        Ok(Tree { kind: Kind::Unified, root: target.into() })
+        Ok::<_, boot::Error>(Tree::whole(Kind::Unified, target.into()))
     };
     match asked {
         "unified" => Ok(vec![unified(MOUNT)?]),
@@ -99,7 +116,7 @@ fn legacy(quiet: MsFlags) -> Result<Vec<Tree>, boot::Error> {
         let target = format!("{MOUNT}/{name}");
         match mount_at("cgroup", &target, quiet, Some(name)) {
             Ok(()) => {
-                trees.push(Tree::shown(name, target));
+                trees.push(Tree::whole(Kind::named(name), target.into()));
             }
             // The table lists what the unified hierarchy alone offers as well: a
             // case that asks for it is told that it is not here.
@@ -133,7 +150,7 @@ pub struct Place {
 impl Place {
     /// Makes the case's groups; on the unified hierarchy with every controller.
     pub fn new(tree: &Tree) -> Result<Self, Refusal> {
-        let root = Dir::open(tree.root())?;
+        let root = Dir::open(tree.base())?;
         let unified = tree.kind == Kind::Unified;
         if unified {
             enable_everything(&root)?;

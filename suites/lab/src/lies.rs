@@ -54,6 +54,15 @@ pub fn aside<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// By how many thousandths what a benchmark times is to be made slower.
+#[must_use]
+pub fn slowed_by() -> u32 {
+    match layer() {
+        Layer::Slow(thousandths) => *thousandths,
+        _ => 0,
+    }
+}
+
 /// Whether this case runs under a lie.
 pub(crate) fn are_told() -> bool {
     matches!(layer(), Layer::Lies(_))
@@ -61,7 +70,7 @@ pub(crate) fn are_told() -> bool {
 
 /// Whether no lie is told or noted.
 pub(crate) fn are_unheard_of() -> bool {
-    layer().is_honest()
+    matches!(layer(), Layer::Honest | Layer::Slow(_))
 }
 
 /// The lie to tell about this request.
@@ -104,6 +113,7 @@ pub(crate) fn read(file: &str, path: &Path, answer: io::Result<String>) -> io::R
     let shown = |told| match (told, honest.clone()) {
         (Told::Refused | Told::OtherErrno, answer) => answered(told, answer),
         (Told::Accepted, answer) => Ok(answer.unwrap_or_default()),
+        (Told::OnParent, answer) => of_parent(path).or(answer),
         (_, answer) => answer.map(|it| shown(told, path, it)),
     };
     let answer = match told(Asked::Read, file) {
@@ -167,6 +177,13 @@ pub(crate) fn shown(told: Told, path: &Path, text: String) -> String {
         Told::Empty => String::new(),
         _ => text,
     }
+}
+
+/// What the same file of the parent's shows.
+fn of_parent(path: &Path) -> Result<String, Errno> {
+    let parent = path.parent().and_then(Path::parent).ok_or(Errno::ENOENT)?;
+    let file = parent.join(path.file_name().unwrap_or_default());
+    std::fs::read_to_string(file).map_err(|it| errno_of(&it))
 }
 
 /// What is written in place of `text`; nothing where the request is not to
@@ -292,7 +309,7 @@ impl Silences {
     pub(crate) fn broken(&self, file: &str) -> bool {
         note(Asked::Watch, file, |told| told == Told::Unfounded);
         let before = self.0.fetch_add(1, Ordering::Relaxed);
-        told(Asked::Watch, file) == Some(Told::Unfounded) && before % 2 == 0
+        told(Asked::Watch, file) == Some(Told::Unfounded) && before.is_multiple_of(2)
     }
 }
 

@@ -10,14 +10,16 @@ mod place;
 mod progress;
 mod rerun;
 
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use anyhow::Result;
-use cgauge_provision::{Kernel, KernelSpec, Tools};
+use anyhow::{Result, bail};
+use cgauge_provision::{Kernel, KernelSpec, Tools, UserlandImage};
 use cgauge_record::{
     CaseEnd, CaseStart, Clock, Ending, Event, KernelId, Planned, RunEnd, RunStart, SCHEMA,
     StageKind,
@@ -46,6 +48,45 @@ const DEFAULT_KERNEL: &str = "debian:6.12";
 
 /// Runs what `flags` ask for.
 pub fn run(workspace: &Path, kind: Kind, flags: &flags::Run) -> Result<Exit> {
+    measure(workspace, kind, flags, &Wanted::default()).map(|it| it.exit)
+}
+
+/// What is wanted of a run besides what its flags say.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// In which order cases and configurations come.
+    pub order: Order,
+    /// Suite and case of all that is to be run; everything if nothing is said.
+    pub only: Option<BTreeSet<(String, String)>>,
+}
+
+/// In which order cases and configurations come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// One configuration after the other.
+    #[default]
+    Apart,
+    /// Case by case, two configurations A and B as A B B A, so many times, so that
+    /// what changes with time changes both alike.
+    Interleaved(NonZeroU32),
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Measured {
+    /// What it says to the one that started it.
+    pub exit: Exit,
+    /// Its directory.
+    pub out: PathBuf,
+}
+
+/// Runs what `flags` and `wanted` ask for.
+pub fn measure(
+    workspace: &Path,
+    kind: Kind,
+    flags: &flags::Run,
+    wanted: &Wanted,
+) -> Result<Measured> {
     let began = Instant::now();
     let known = catalogue::read(workspace)?;
     let rerun = flags.rerun.as_deref().map(rerun::read).transpose()?;
@@ -65,11 +106,15 @@ pub fn run(workspace: &Path, kind: Kind, flags: &flags::Run) -> Result<Exit> {
     if configurations.is_empty() {
         return Err(usage("nothing is left to run"));
     }
+    // What runs nowhere need not be built.
+    let suites: Vec<&Suite> = suites
+        .into_iter()
+        .filter(|suite| configurations.iter().any(|it| plan::runs_in(suite, it, &flags)))
+        .collect();
     own_kernel::confirm(&configurations, &flags)?;
     // Early, so that a bad --out fails before anything takes long.
     let target = workspace.join("target").join("cgauge");
-    let id = run_id();
-    let out = flags.out.clone().unwrap_or_else(|| target.join("runs").join(&id));
+    let out = flags.out.clone().unwrap_or_else(|| new_directory(workspace));
     let journal = Journal::create(&out).map_err(usage)?;
 
     let stop = ground::stop_on_signals()?;
@@ -84,31 +129,42 @@ pub fn run(workspace: &Path, kind: Kind, flags: &flags::Run) -> Result<Exit> {
     let ground = Ground::prepare(&specs, &target, &stop, &say, |it| {
         explain_kernel(it, flags.kernel.is_empty())
     })?;
-    let binaries = build::guest_binaries(workspace, &suites)?;
+    let clock = plan::clock(StageKind::Vm, &flags);
+    let common = ground.common(clock, flags.silence.0);
+    let binaries = build::guest_binaries(workspace, &suites)?.kept_in(&common.work)?;
+    let userlands = ground.userlands(configurations.iter().filter_map(|it| it.userland), &say)?;
     let listed: Vec<_> = suites
         .iter()
         .map(|suite| (*suite, build::cases_of_suite(&binaries, &suite.name)))
         .collect();
     let cases = plan::cases(&listed, &flags).map_err(usage)?;
-    let clock = plan::clock(StageKind::Vm, &flags);
-    let common = ground.common(clock, flags.silence.0);
     let mut units = Vec::new();
     for configuration in &configurations {
         let kernel = ground.kernels.iter().find(|it| it.spec.to_string() == configuration.kernel);
         let mut cases = cases.clone();
         cases.retain(|case| {
             let of = |it: &&&Suite| it.name == case.suite;
-            let runs = |it: &&Suite| plan::runs_on(it, configuration.hierarchy, &flags);
+            let runs = |it: &&Suite| plan::runs_in(it, configuration, &flags);
             suites.iter().find(of).is_some_and(runs)
         });
         if let Some(rerun) = &rerun {
             cases.retain(|it| rerun.wants(&configuration.name(), &it.suite, &it.name));
         }
-        units.push(Unit::new(configuration, kernel, cases, &suites, &flags)?);
+        if let Some(only) = &wanted.only {
+            cases.retain(|it| only.contains(&(it.suite.clone(), it.name.clone())));
+        }
+        // A configuration in which nothing is wanted is none.
+        if !cases.is_empty() {
+            let userland = userlands.iter().find(|it| Some(it.userland) == configuration.userland);
+            units.push(Unit::new(configuration, kernel, userland, cases, &suites, &flags)?);
+        }
     }
     if units.iter().all(|it| it.cases.is_empty() && it.unfit.is_empty()) {
+        if wanted.only.is_some() {
+            return Err(usage("none of these cases is there any more"));
+        }
         eprintln!("nothing to run again: every case of that run passed or was skipped");
-        return Ok(Exit::Fine);
+        return Ok(Measured { exit: Exit::Fine, out });
     }
     let needs_own =
         |it: &Unit<'_>| it.configuration.stage != StageKind::Vm && !it.machines.is_empty();
@@ -122,22 +178,28 @@ pub fn run(workspace: &Path, kind: Kind, flags: &flags::Run) -> Result<Exit> {
         (None, Some(_)) => 1,
         (None, None) => pool::cores(),
     };
+    let repeated = match wanted.order {
+        Order::Apart => 1,
+        Order::Interleaved(rounds) => 2 * rounds.get() as usize,
+    };
     let shared = Shared {
         journal,
         binaries,
         common,
         own,
         began,
-        progress: Progress::new(units.iter().map(|it| it.cases.len()).sum()),
-        run: out.file_name().map_or(id, |it| it.to_string_lossy().into_owned()),
+        progress: Progress::new(units.iter().map(|it| it.cases.len() * repeated).sum()),
+        slowed: flags.slow.clone(),
+        run: out.file_name().map_or_else(run_id, |it| it.to_string_lossy().into_owned()),
         reached: AtomicU32::new(0),
     };
-    let result = shared.run_all(&units, jobs);
+    let result = shared.run_all(&units, wanted.order, jobs);
     shared.progress.finish();
     let left = shared.own.as_ref().map_or(Ok(()), Settled::leave);
     drop(ground);
     result.and(left)?;
-    report(&shared, &out)
+    let exit = report(&shared, &out)?;
+    Ok(Measured { exit, out })
 }
 
 fn kernel_specs(flags: &flags::Run) -> Result<Vec<KernelSpec>> {
@@ -160,6 +222,11 @@ pub fn explain_kernel(error: cgauge_provision::KernelError, by_default: bool) ->
         return usage(format!("{error}; or name a kernel that is here with --kernel PATH/bzImage"));
     }
     usage(error)
+}
+
+/// A run directory that there is not yet.
+pub fn new_directory(workspace: &Path) -> PathBuf {
+    workspace.join("target").join("cgauge").join("runs").join(run_id())
 }
 
 fn run_id() -> String {
@@ -191,6 +258,7 @@ impl<'a> Unit<'a> {
     fn new(
         configuration: &'a Configuration,
         kernel: Option<&'a Kernel>,
+        userland: Option<&UserlandImage>,
         cases: Vec<Case>,
         suites: &[&Suite],
         flags: &flags::Run,
@@ -208,7 +276,8 @@ impl<'a> Unit<'a> {
         let cases = fit;
         let mut machines: Vec<Machine> = Vec::new();
         for suite in suites.iter().filter(|it| cases.iter().any(|case| case.suite == it.name)) {
-            let needs = Needs::of(suite, flags.cpus, flags.memory)?;
+            let mut needs = Needs::of(suite, flags.cpus, flags.memory)?;
+            needs.userland = userland.cloned();
             match machines.iter_mut().find(|it| it.needs == needs) {
                 Some(machine) => machine.suites.push(suite.name.clone()),
                 None => machines.push(Machine {
@@ -236,12 +305,13 @@ struct Shared {
     began: Instant,
     progress: Progress,
     run: String,
+    slowed: Option<flags::Slowed>,
     /// Machines that came up.
     reached: AtomicU32,
 }
 
 impl Shared {
-    fn run_all(&self, units: &[Unit<'_>], jobs: u32) -> Result<()> {
+    fn run_all(&self, units: &[Unit<'_>], order: Order, jobs: u32) -> Result<()> {
         let machines = units.iter().flat_map(|unit| unit.machines.iter().map(move |it| (unit, it)));
         pool::share(machines.collect(), jobs, &self.common.stop, |_, (unit, machine)| {
             machine.made.get_or_init(|| self.make(unit, &machine.needs));
@@ -251,9 +321,11 @@ impl Shared {
             self.journal.write(&Event::RunStart(self.start_of(unit)?))?;
             self.skip_unfit(unit)?;
         }
-        pool::share(batches(units), jobs, &self.common.stop, |worker, batch| {
-            self.work(worker, &batch)
-        })?;
+        let batches = match order {
+            Order::Apart => batches(units),
+            Order::Interleaved(rounds) => interleaved(units, rounds)?,
+        };
+        pool::share(batches, jobs, &self.common.stop, |worker, batch| self.work(worker, &batch))?;
         let end = RunEnd { interrupted: self.stopped(), ..self.journal.counts() };
         self.journal.write(&Event::RunEnd(end))
     }
@@ -272,6 +344,7 @@ impl Shared {
                     stage: place.stage(),
                     config: &batch.unit.configuration.name(),
                     cpus: machine.needs.profile.cpus,
+                    slowed: self.slowed.as_ref(),
                     journal: &self.journal,
                     began: self.began,
                     worker,
@@ -386,6 +459,7 @@ impl Shared {
             clock,
             hierarchy: unit.configuration.hierarchy,
             driver: unit.configuration.driver,
+            userland: unit.configuration.userland.map_or_else(String::new, |it| it.to_string()),
             kernel: KernelId {
                 release: match first {
                     Some(place) => place.ready().release.clone(),
@@ -405,12 +479,14 @@ impl Shared {
             machine: first.map_or("", Place::machine).to_owned(),
             guest: first.map_or("", Place::guest).to_owned(),
             host: crate::host::identity(clock),
+            binaries: self.binaries.digests()?,
             planned: planned.collect(),
         })
     }
 }
 
 /// What a worker takes at a time: cases of one suite that share a guest.
+#[derive(Clone, Copy)]
 struct Batch<'a> {
     unit: &'a Unit<'a>,
     cases: &'a [Case],
@@ -429,6 +505,22 @@ fn batches<'a>(units: &'a [Unit<'a>]) -> Vec<Batch<'a>> {
         unit.cases.chunk_by(|a, b| a.suite == b.suite).map(move |cases| (unit, cases))
     });
     suites.flat_map(|(unit, cases)| of_suite(unit, cases)).collect()
+}
+
+/// The batches of two units that run the same, each as A B B A, `rounds` times.
+fn interleaved<'a>(units: &'a [Unit<'a>], rounds: NonZeroU32) -> Result<Vec<Batch<'a>>> {
+    if units.len() != 2 {
+        bail!("two kernels are held against each other, not {}", units.len());
+    }
+    let (a, b) = (batches(&units[..1]), batches(&units[1..]));
+    if a.len() != b.len() {
+        bail!("one of the kernels runs from a saved guest and the other does not");
+    }
+    let quartets = a
+        .into_iter()
+        .zip(b)
+        .flat_map(|(a, b)| std::iter::repeat_n([a, b, b, a], rounds.get() as usize).flatten());
+    Ok(quartets.collect())
 }
 
 /// Writes the reports, says what went wrong, and finds the exit code.
