@@ -32,7 +32,11 @@ pub fn plot(workspace: &Path, flags: &Plot) -> Result<Exit> {
         None => {
             return Err(usage(format!(
                 "no picture is called {wanted:?}{}: report.html shows what there is",
-                if flags.case.is_empty() { String::new() } else { format!(" in a case with {:?} in its name", flags.case) }
+                if flags.case.is_empty() {
+                    String::new()
+                } else {
+                    format!(" in a case with {:?} in its name", flags.case)
+                }
             )));
         }
     }
@@ -43,7 +47,8 @@ pub fn plot(workspace: &Path, flags: &Plot) -> Result<Exit> {
 fn find(run: &Run, case: &str, wanted: &str) -> Option<Chart> {
     let cases = run.cases().filter(|(_, it)| it.case.contains(case));
     let mut single = cases.flat_map(|(_, it)| Chart::of_case(it));
-    let mut together = run.configurations.iter().filter(|_| case.is_empty()).flat_map(Chart::gathered);
+    let mut together =
+        run.configurations.iter().filter(|_| case.is_empty()).flat_map(Chart::gathered);
     together.find(|it| it.metric() == wanted).or_else(|| single.find(|it| it.metric() == wanted))
 }
 
