@@ -1,8 +1,9 @@
 //! `test --lies`: proves that the checks can fail.
 //!
 //! Each case runs once honestly, to see which lies would change what it asks of
-//! the kernel, and then under one of them after another, until each of its checks
-//! has failed. A check that no lie turns is listed.
+//! the kernel, and then under them until each of its checks has failed: first
+//! under all of a kind at once, about whatever files, then under one after another,
+//! then under some pairs. A check that none turns is listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cgauge_record::{
-    Check, Clock, Ending, Event, Hierarchy, Job, JobCase, Layer, Lie, Message, Verdict,
+    Asked, Check, Clock, Ending, Event, Hierarchy, Job, JobCase, Layer, Lie, Message, Told, Verdict,
 };
 use cgauge_stage::{GuestEnd, Stage};
 
@@ -198,13 +199,25 @@ impl Trial<'_> {
         tried: &mut Tried,
     ) -> Result<()> {
         let deadline = 3 * honest.elapsed_ns / 1_000_000 + PATIENCE_MS;
+        let mut together = of_a_kind(&honest.lies);
+        let mut pairs = pairs(&honest.lies);
         let mut untold = honest.lies;
-        while !left.is_empty() && !untold.is_empty() {
-            let now = self.next(&mut untold, &left);
+        while !left.is_empty() {
+            let now = if !together.is_empty() {
+                together.drain(..self.side_by_side.min(together.len())).collect()
+            } else if !untold.is_empty() {
+                self.next(&mut untold, &left)
+            } else if !pairs.is_empty() {
+                pairs.drain(..self.side_by_side.min(pairs.len())).collect()
+            } else {
+                break;
+            };
             tried.lies += now.len();
-            for (lie, failed) in self.tell(case, now, deadline, &mut tried.broken)? {
-                let new = failed.difference(&tried.turned).count();
-                *pool::locked(&self.score).entry(lie).or_default() += new;
+            for (lies, failed) in self.tell(case, now, deadline, &mut tried.broken)? {
+                if let [lie] = &lies[..] {
+                    let new = failed.difference(&tried.turned).count();
+                    *pool::locked(&self.score).entry(lie.clone()).or_default() += new;
+                }
                 tried.turned.extend(failed);
             }
             left = &left - &tried.turned;
@@ -214,7 +227,7 @@ impl Trial<'_> {
 
     /// Takes the lies that promise most for the checks that are `left`: about
     /// their files, told with success before, of a kind that most checks see.
-    fn next(&self, untold: &mut Vec<Lie>, left: &BTreeSet<Name>) -> Vec<Lie> {
+    fn next(&self, untold: &mut Vec<Lie>, left: &BTreeSet<Name>) -> Vec<Vec<Lie>> {
         let score = pool::locked(&self.score);
         let promise = |lie: &Lie| {
             let is_about = left.iter().any(|it| it.is_about(&lie.about.file));
@@ -223,21 +236,22 @@ impl Trial<'_> {
             (is_about, turned, std::cmp::Reverse(kind))
         };
         untold.sort_by_key(promise);
-        untold.split_off(untold.len().saturating_sub(self.side_by_side))
+        let next = untold.split_off(untold.len().saturating_sub(self.side_by_side));
+        next.into_iter().rev().map(|it| vec![it]).collect()
     }
 
-    /// Runs the case under each of the lies, and says which checks each turned.
+    /// Runs the case under each set of lies, and says which checks each turned.
     fn tell(
         &self,
         case: &Case,
-        lies: Vec<Lie>,
+        lies: Vec<Vec<Lie>>,
         deadline: u64,
         broken: &mut Option<String>,
-    ) -> Result<Vec<(Lie, BTreeSet<Name>)>> {
-        let tell = |lie: Lie| {
+    ) -> Result<Vec<(Vec<Lie>, BTreeSet<Name>)>> {
+        let tell = |lies: Vec<Lie>| {
             let mut broken = None;
-            let heard = self.ask(case, Layer::Lie(lie.clone()), deadline, &mut broken);
-            heard.map(|it| ((lie, it.failed()), broken))
+            let heard = self.ask(case, Layer::Lies(lies.clone()), deadline, &mut broken);
+            heard.map(|it| ((lies, it.failed()), broken))
         };
         let told: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> =
@@ -291,6 +305,55 @@ impl Trial<'_> {
         *broken = why;
         Ok(Heard::default())
     }
+}
+
+/// The lies that leave a case going, all of a kind in one guest: so one guest
+/// does for many checks. A kind of one lie is for the single ones to tell.
+fn of_a_kind(lies: &[Lie]) -> Vec<Vec<Lie>> {
+    use Asked::{Call, Read, Start, Watch, Write};
+    use Told::{
+        Accepted, Doubled, Frozen, Ignored, OffByOne, OnParent, OtherErrno, Scaled, Stuck,
+        Swallowed, Swapped, Unfounded,
+    };
+    let kinds = [
+        (Read, Scaled),
+        (Write, Ignored),
+        (Read, Swapped),
+        (Write, OtherErrno),
+        (Read, Frozen),
+        (Call, Ignored),
+        (Read, OffByOne),
+        (Read, OnParent),
+        (Write, Accepted),
+        (Write, Doubled),
+        (Write, Stuck),
+        (Call, OtherErrno),
+        (Watch, Swallowed),
+        (Watch, Unfounded),
+        (Start, Ignored),
+    ];
+    let of = |(request, told)| {
+        let is_one = |it: &&Lie| it.about.request == request && it.told == told;
+        lies.iter().filter(is_one).cloned().collect::<Vec<_>>()
+    };
+    kinds.into_iter().map(of).filter(|it| it.len() > 1).collect()
+}
+
+/// What a case waits for is often told by another file than what it has asked for:
+/// a request that is not done, and a state that says it is.
+fn pairs(lies: &[Lie]) -> Vec<Vec<Lie>> {
+    let about = |request: Asked, told: Told| {
+        let touched: BTreeSet<_> =
+            lies.iter().map(|it| &it.about).filter(|it| it.request == request).collect();
+        touched.into_iter().map(move |it| Lie { about: it.clone(), told }).collect::<Vec<_>>()
+    };
+    let mut pairs = Vec::new();
+    for not_done in about(Asked::Write, Told::Ignored) {
+        for shown in about(Asked::Read, Told::Swapped) {
+            pairs.push(vec![not_done.clone(), shown]);
+        }
+    }
+    pairs
 }
 
 fn line(tried: &Tried) -> String {
@@ -354,7 +417,7 @@ mod tests {
     impl Stage for OneFile {
         fn run(&self, job: &Job, hear: &mut dyn FnMut(Message)) -> Result<Ran, Error> {
             let scaled = matches!(&job.cases[0].layer,
-                Layer::Lie(it) if it.told == Told::Scaled && it.about.file == "a.file");
+                Layer::Lies(it) if it[0].told == Told::Scaled && it[0].about.file == "a.file");
             hear(check("can fail", if scaled { 700 } else { 800 }));
             hear(check("cannot fail", 800));
             let about = Touch { request: Asked::Read, file: "a.file".into() };

@@ -15,8 +15,8 @@ pub enum Layer {
     Honest,
     /// Nothing, but each lie that would have changed anything is written down.
     Trace,
-    /// This lie.
-    Lie(Lie),
+    /// These lies, of which no two are about the same requests.
+    Lies(Vec<Lie>),
 }
 
 impl Layer {
@@ -93,7 +93,9 @@ pub enum Told {
     Halved,
     /// Applied, and doubled a moment later.
     Forgotten,
-    /// Applied to the parent in place of the group.
+    /// Taken, and not applied where something was before.
+    Stuck,
+    /// Applied to the parent in place of the group; shown of the parent.
     OnParent,
     /// Refused, and not done.
     Refused,
@@ -105,6 +107,8 @@ pub enum Told {
     Swallowed,
     /// The change is told ten seconds late.
     Late,
+    /// A change is told that there was not, each second time that none comes.
+    Unfounded,
 }
 
 impl Asked {
@@ -115,12 +119,12 @@ impl Asked {
         use Told::*;
         match self {
             Self::Read => {
-                &[Scaled, Swapped, Frozen, OffByOne, Empty, Accepted, OtherErrno, Refused]
+                &[Scaled, Swapped, Frozen, OffByOne, OnParent, Empty, Accepted, OtherErrno, Refused]
             }
-            Self::Write => {
-                &[Ignored, Refused, Accepted, OtherErrno, Doubled, Halved, Forgotten, OnParent]
-            }
-            Self::Watch => &[Swallowed, Late],
+            Self::Write => &[
+                Ignored, Refused, Accepted, OtherErrno, Doubled, Halved, Forgotten, Stuck, OnParent,
+            ],
+            Self::Watch => &[Swallowed, Late, Unfounded],
             Self::Make => &[Refused, OtherErrno],
             Self::Remove | Self::Call => &[Ignored, Refused, Accepted, OtherErrno],
             Self::Start => &[Ignored, OnParent, Refused, OtherErrno],
@@ -138,10 +142,10 @@ mod tests {
         for layer in [
             Layer::Honest,
             Layer::Trace,
-            Layer::Lie(Lie {
+            Layer::Lies(vec![Lie {
                 about: Touch { request: Asked::Read, file: "pids.current".into() },
                 told: Told::Scaled,
-            }),
+            }]),
         ] {
             let text = serde_json::to_string(&layer).unwrap();
             assert_eq!(serde_json::from_str::<Layer>(&text).unwrap(), layer, "{text}");

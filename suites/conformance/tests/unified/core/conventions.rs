@@ -3,6 +3,32 @@
 
 use cgauge_lab::prelude::*;
 
+/// A group's name has no newline, which would break the lines of `/proc/PID/cgroup`, and is no file's.
+#[rstest]
+#[case::newline(
+    "two\nlines",
+    "EINVAL",
+    "cgroup_mkdir() takes none, so that /proc/PID/cgroup can be parsed"
+)]
+#[case::file("cgroup.procs", "EEXIST", "an interface file has the name")]
+#[case::prefix(
+    "cgroup.mine",
+    "ok",
+    "cgroup-v2.rst, Avoid Name Collisions: \"cgroup doesn't do anything to prevent name collisions\""
+)]
+fn group_has_a_name_of_its_own(
+    lab: Lab,
+    #[case] name: &str,
+    #[case] answer: &str,
+    #[case] reason: &str,
+) -> Outcome {
+    lab.hierarchy("the answer to making a group of this name")
+        .covers([R016])
+        .answered(&lab.root().try_make(name))
+        .equals(answer, reason);
+    Ok(())
+}
+
 /// A device's override stands below the default until the device is set to "default".
 #[rstest]
 fn override_stays_until_it_is_default_again(lab: Lab) -> Outcome {

@@ -12,12 +12,12 @@ use nix::unistd::{Gid, Uid, seteuid, setresgid, setresuid};
 /// The user that groups are given to; it has no rights but those.
 const USER: u32 = 1000;
 
-/// A move is permitted to whoever opened the file, whoever writes to it: the write fails with EACCES
+/// Known bug 25: a move is permitted to whoever opened the file, whoever writes to it: the write fails with EACCES
 /// where the opener may not.
 ///
 /// Not so before the fix of CVE-2021-4197.
 #[rstest]
-fn permission_to_move_is_that_of_the_opener(
+fn bug_25_permission_to_move_is_that_of_the_opener(
     lab: Lab,
     #[values("cgroup.procs", "cgroup.threads")] file: &str,
 ) -> Outcome {
@@ -147,6 +147,47 @@ fn user_is_contained_in_what_it_was_given(lab: Lab) -> Outcome {
     for ((what, expected, reason), observed) in expected.into_iter().zip(answers) {
         lab.delegation(&format!("the answer to {what}"))
             .covers([R041])
+            .unit(Unit::Errno)
+            .observed(observed)
+            .equals(expected, reason);
+    }
+    Ok(())
+}
+
+/// A process is born by clone3 only where its maker could move it: EACCES elsewhere.
+#[rstest]
+fn birth_in_a_group_takes_the_rights_of_a_move(lab: Lab) -> Outcome {
+    let (given, outside) = (lab.group("given")?, lab.group("outside")?);
+    let (home, closed) = (given.make("home")?, given.make("closed")?);
+    for group in [&given, &outside, &home] {
+        delegate(group)?;
+    }
+    let places = [
+        ("the group above, which was given", &given, "ok", "it may move a process there"),
+        ("a group below that was kept", &closed, "EACCES", "its cgroup.procs was not given"),
+        (
+            "another group that was given",
+            &outside,
+            "EACCES",
+            "the common ancestor was not given, as for a write to cgroup.procs",
+        ),
+    ];
+    let answers = home
+        .spawn(|| {
+            let born = |group: &Group| match group.try_spawn(|| ()) {
+                Ok(born) => answer(&born),
+                Err(stop) => format!("{stop:?}"),
+            };
+            let became = text(become_user());
+            (became, places.map(|(_, group, ..)| born(group)))
+        })?
+        .finish()?;
+    if answers.0 != "ok" {
+        return Err(Stop::Broken("root may not become another user".to_owned()));
+    }
+    for ((place, _, expected, reason), observed) in places.into_iter().zip(answers.1) {
+        lab.delegation(&format!("the answer to a birth in {place}"))
+            .covers([R018, R041])
             .unit(Unit::Errno)
             .observed(observed)
             .equals(expected, reason);

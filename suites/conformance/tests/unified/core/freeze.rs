@@ -3,7 +3,7 @@
 
 use cgauge_lab::parse;
 use cgauge_lab::prelude::*;
-use cgauge_lab::time::{pause, wait_until};
+use cgauge_lab::time::{now, pause, wait_until};
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
@@ -19,9 +19,9 @@ pub(super) const EVENTS: &str = "cgroup.events";
 pub(super) const ONCE: &str =
     "cgroup-v2.rst, cgroup.freeze: one notification when the action is complete";
 
-/// A group that froze, or thawed, is announced once, and `populated` stays as it is.
+/// Known bug 14: a group that froze, or thawed, is announced once, and `populated` stays as it is.
 #[rstest]
-fn freezing_and_thawing_are_each_told_once(
+fn bug_14_freezing_and_thawing_are_each_told_once(
     lab: Lab,
     #[values(Mechanism::Poll, Mechanism::Inotify)] mechanism: Mechanism,
     #[values(0, 1, 16)] processes: u64,
@@ -216,6 +216,55 @@ fn frozen_process_uses_no_cpu_time(
             .unit(unit)
             .observed(thawed[nth] - after[nth])
             .at_least(1, "the process never sleeps, so it runs when it may");
+    }
+    Ok(())
+}
+
+/// `cgroup.stat.local` counts the time that a group spends frozen, by its own word or an ancestor's, and no other.
+#[rstest]
+fn frozen_time_is_counted(lab: Lab, #[values("group", "ancestor")] frozen: &str) -> Outcome {
+    const STAT: &str = "cgroup.stat.local";
+    lab.needs_file(STAT, "since 6.18")?;
+    let ancestor = lab.group("ancestor")?;
+    let (group, beside) = (ancestor.make("group")?, lab.group("beside")?);
+    let switch = if frozen == "group" { &group } else { &ancestor };
+    let _held = group.sleeper()?;
+    let usec = |it: &Group| it.key(STAT, "frozen_usec");
+    let spent = |began: Duration| u64::try_from((now() - began).as_micros()).unwrap_or(u64::MAX);
+    let check = |what: &str, observed: u64, least: u64, most: u64| {
+        lab.accounting(what)
+            .covers([R055])
+            .file("cgroup.stat.local:frozen_usec")
+            .unit(Unit::Microseconds)
+            .observed(observed)
+            .between(least, most, "cgroup-v2.rst, cgroup.stat.local: the \"cumulative time that this cgroup has spent between freezing and thawing, regardless of whether by self or ancestor groups\", by the case's clock before and after the two writes; cut to whole microseconds");
+    };
+    let (mut least, mut most) = (0, 0);
+    for round in ["once", "twice"] {
+        let began = now();
+        switch.set(FREEZE, 1)?;
+        let set = now();
+        await_frozen(&group)?;
+        pause(Duration::from_millis(30));
+        let so_far = [spent(set), usec(&group)?, spent(began)];
+        check("while it is frozen", so_far[1], least + so_far[0], most + so_far[2]);
+        pause(Duration::from_millis(30));
+        least += spent(set);
+        switch.set(FREEZE, 0)?;
+        most += spent(began) + 1;
+        pause(Duration::from_millis(50));
+        check(&format!("once it was frozen {round} and thawed"), usec(&group)?, least, most);
+    }
+    for (role, it, is_frozen) in
+        [("the ancestor", &ancestor, frozen == "ancestor"), ("a group beside", &beside, false)]
+    {
+        let (least, most) = if is_frozen { (least, most) } else { (0, 0) };
+        check(
+            &format!("{role} of a group that was frozen by its {frozen}"),
+            usec(it)?,
+            least,
+            most,
+        );
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use cgauge_lab::prelude::*;
 use cgauge_lab::time::{now, pause, wait_until};
 use nix::fcntl::{OFlag, SpliceFFlags, splice};
 use nix::libc;
+use nix::sys::signal::Signal;
 
 use super::freeze::{EVENTS, FREEZE, ONCE, PATIENCE, QUIET, told, yes};
 use super::kill::run_away;
@@ -94,9 +95,9 @@ fn fork_bomb_freezes_as_a_whole(lab: Lab, #[values(8, 32)] limit: u64) -> Outcom
     Ok(())
 }
 
-/// While a process sleeps uninterruptibly its group is not frozen, and is told so once when it has stopped.
+/// Known bug 24: while a process sleeps uninterruptibly its group is not frozen, and is told so once when it has stopped.
 #[rstest]
-fn uninterruptible_sleep_holds_frozen_back(lab: Lab) -> Outcome {
+fn bug_24_uninterruptible_sleep_holds_frozen_back(lab: Lab) -> Outcome {
     let (group, outside) = (lab.group("group")?, lab.group("outside")?);
     let stuck = Stuck::new(&group, &outside)?;
     let _beside = group.sleeper()?;
@@ -129,6 +130,63 @@ fn uninterruptible_sleep_holds_frozen_back(lab: Lab) -> Outcome {
         .file(EVENTS)
         .observed(last)
         .equals("populated 1, frozen 1", "the last process has stopped");
+    Ok(())
+}
+
+/// A process that SIGSTOP has stopped counts as frozen, and SIGCONT does not thaw it.
+#[rstest]
+fn stopped_process_counts_as_frozen(lab: Lab) -> Outcome {
+    let group = lab.group("group")?;
+    let stopped = group.spawn(|| {
+        loop {
+            pause(Duration::from_millis(1));
+        }
+    })?;
+    let used = || stopped.status("voluntary_ctxt_switches");
+    stopped.signal(Signal::SIGSTOP)?;
+    await_state(&stopped, "T")?;
+    pause(QUIET);
+    let mut watch = Watch::new(&group, EVENTS, Mechanism::Poll)?;
+
+    group.set(FREEZE, 1)?;
+    let (count, last) = told(&mut watch)?;
+    lab.notification("notifications of freezing a stopped process")
+        .covers([R054])
+        .file(EVENTS)
+        .unit(Unit::Events)
+        .observed(count)
+        .equals(1, ONCE);
+    lab.notification("what the watcher read then")
+        .covers([R054])
+        .file(EVENTS)
+        .observed(last)
+        .equals(
+            "populated 1, frozen 1",
+            "the only process does not run; kernel/signal.c, do_signal_stop, counts it as frozen",
+        );
+    stopped.signal(Signal::SIGCONT)?;
+    pause(QUIET);
+    let before = used()?;
+    pause(QUIET);
+    lab.enforcement("whether the process sleeps on after SIGCONT in the frozen group")
+        .covers([R054])
+        .file(FREEZE)
+        .observed(yes(used()? != before))
+        .equals("no", "cgroup-v2.rst, cgroup.freeze: its processes \"will be stopped and will not run until the cgroup will be explicitly unfrozen\"");
+    lab.hierarchy("frozen after SIGCONT")
+        .covers([R054])
+        .file(EVENTS)
+        .unit(Unit::Count)
+        .observed(group.key(EVENTS, "frozen")?)
+        .equals(1, "nobody has thawed it");
+    group.set(FREEZE, 0)?;
+    let before = used()?;
+    pause(QUIET);
+    lab.enforcement("whether the process goes on once it is thawed")
+        .covers([R054])
+        .file(FREEZE)
+        .observed(yes(used()? != before))
+        .equals("yes", "SIGCONT came while it was frozen, and nothing else stops it");
     Ok(())
 }
 

@@ -118,13 +118,13 @@ fn bug_7_memory_events_count_the_subtree_unless_local(
     Ok(())
 }
 
-/// With `memory_recursiveprot` a parent's protection reaches leaves that set nothing; without it, it does not.
+/// Known bug 28: with `memory_recursiveprot` a parent's protection reaches leaves that set nothing; without it, it does not.
 #[rstest]
 #[case::off("", "shelter", Survival::Some)]
 #[case::on("memory_recursiveprot", "shelter", Survival::All)]
 #[case::off_with_the_leaf_protected_as_well("", "shelter leaf", Survival::All)]
 #[case::on_without_protection("memory_recursiveprot", "", Survival::Some)]
-fn recursive_protection_reaches_leaves_that_set_nothing(
+fn bug_28_recursive_protection_reaches_leaves_that_set_nothing(
     lab: Lab,
     #[values("memory.min", "memory.low")] protection: &str,
     #[case] options: &str,
@@ -176,6 +176,53 @@ fn recursive_protection_reaches_leaves_that_set_nothing(
     match survival {
         Survival::All => question.equals(2048, "the protection of 16 MiB reaches the leaf, and the rival's own pages can be reclaimed"),
         Survival::Some => question.at_most(2047, "24 MiB cannot hold 40 MiB, and nothing protects the leaf from its share of the reclaim"),
+    }
+    Ok(())
+}
+
+/// Known bug 28: under `memory_recursiveprot` a leaf that set nothing has `low` events for its parent's protection.
+#[rstest]
+#[case::without("", 0)]
+#[case::with("memory_recursiveprot", 1)]
+fn bug_28_low_events_come_with_the_protection_of_the_parent(
+    lab: Lab,
+    #[case] options: &str,
+    #[case] told: u64,
+) -> Outcome {
+    lab.needs_controller("memory")?;
+    let _mounted = with_option(&lab, options, "since 5.7")?;
+    let bounded = lab.group("bounded")?;
+    bounded.enable("memory")?;
+    bounded.set("memory.max", 8 * MIB)?;
+    let shelter = bounded.make("shelter")?;
+    shelter.enable("memory")?;
+    shelter.set("memory.low", 16 * MIB)?;
+    let leaf = shelter.make("leaf")?;
+    let mut holder = leaf.spawn(|| {
+        for _ in 0..16 {
+            let memory = Mapping::new(1 << 20, 0);
+            memory.touch(PAGE);
+            memory.give_up();
+            std::mem::forget(memory);
+        }
+    })?;
+    let exit = holder.wait()?;
+    lab.enforcement("the end of a process that goes through twice the limit above its group")
+        .covers([R005])
+        .file("memory.max")
+        .observed(format!("{exit:?}"))
+        .equals(
+            "Code(0)",
+            "its pages can be reclaimed, and low protects them only as long as there are others",
+        );
+    for (role, group) in [("the leaf that set nothing", &leaf), ("its parent", &shelter)] {
+        let low = group.key("memory.events", "low")?;
+        lab.accounting(&format!("whether {role} counts reclaim below low"))
+            .covers([R005, R101])
+            .file("memory.events:low")
+            .unit(Unit::Events)
+            .observed(low.min(1))
+            .equals(told, "the leaf is below its effective low, its parent's 16 MiB under memory_recursiveprot and its own 0 without, when nothing but its pages can be reclaimed; LTP #1209 saw such events and took them for wrong");
     }
     Ok(())
 }

@@ -98,35 +98,6 @@ fn root_lists_the_controllers_that_are_free(
     Ok(())
 }
 
-/// A controller that the kernel was booted to keep from legacy hierarchies is in none, and in the unified one.
-#[rstest]
-fn barred_controller_is_not_taken_by_a_legacy_hierarchy(lab: Lab) -> Outcome {
-    const BARRED: &str = "misc";
-    lab.needs_controller(BARRED)?;
-    let line = std::fs::read_to_string("/proc/cmdline")?;
-    if !line.split_ascii_whitespace().any(|it| it == "cgroup_no_v1=misc") {
-        return Err(lab.skip("this machine was not booted with cgroup_no_v1=misc"));
-    }
-    let hierarchy = lab.whole_hierarchy()?;
-    let root = hierarchy.root();
-    // Nothing but the word at boot stands in its way.
-    hierarchy.withdraw("misc pids")?;
-    for (controller, answer) in [(BARRED, "EINVAL"), ("pids", "ok")] {
-        let mount = legacy_mount("legacy", controller);
-        lab.hierarchy(&format!("the answer to a legacy mount of {controller}"))
-            .covers([S02])
-            .answered(&mount)
-            .equals(answer, "kernel-parameters.txt, cgroup_no_v1=: \"Disable cgroup controllers and named hierarchies in v1\", here misc alone; an option that cannot be had is EINVAL");
-    }
-    let listed = root.get("cgroup.controllers")?;
-    lab.interface("whether the unified hierarchy has the barred controller")
-        .covers([S02, R002])
-        .file("cgroup.controllers")
-        .observed(yes(listed.split_ascii_whitespace().any(|it| it == BARRED)))
-        .equals("yes", "what is barred from legacy hierarchies is bound to the unified one");
-    Ok(())
-}
-
 /// On the unified hierarchy a process has one line and one group, wherever it moves.
 #[rstest]
 fn unified_process_is_in_exactly_one_group(lab: Lab) -> Outcome {

@@ -1,6 +1,7 @@
 //! The HugeTLB controller (cgroup-v2.rst, "HugeTLB"): huge pages of 2 MB, of
 //! which the machine sets some aside for the case.
 
+mod barred;
 mod limit;
 mod pages;
 mod usage;

@@ -1,6 +1,9 @@
 //! What the files of the I/O controller take and show of a device: limits,
 //! weights, the cost model (cgroup-v2.rst, "IO Interface Files").
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 use cgauge_lab::prelude::*;
 
 /// The device that these cases set limits on.
@@ -48,6 +51,32 @@ fn io_max_shows_what_was_set_and_max_for_the_rest(lab: Lab) -> Outcome {
     let least = group.try_set("io.max", device.line("wbps=1"));
     let answer = least.map_or_else(|it| format!("{:?}", it.errno), |()| "ok".to_owned());
     lab.value("io.max makes of \"MAJ:MIN wbps=1\"", Unit::Text, answer, Neither);
+    Ok(())
+}
+
+/// A device that a group has read from has a line in `io.stat`, with each of its keys once.
+#[rstest]
+fn io_stat_shows_a_device_that_was_read(lab: Lab) -> Outcome {
+    // Beyond what the kernel itself reads to find partitions.
+    const PLACE: u64 = 8 << 20;
+    lab.needs_controller("io")?;
+    let device = Device::find(&lab)?;
+    let group = lab.group("group")?;
+    let read = group.spawn(|| {
+        let file = File::open("/dev/nullb0").ok()?;
+        file.read_exact_at(&mut [0; 4096], PLACE).ok()
+    })?;
+    if read.finish()?.is_none() {
+        return Err(Stop::Broken("the device cannot be read".to_owned()));
+    }
+    let text = group.get("io.stat")?;
+    let line = text.lines().find(|it| it.starts_with(&device.line("")));
+    has_keys(
+        &lab,
+        "io.stat",
+        line.unwrap_or_default(),
+        &["rbytes", "wbytes", "rios", "wios", "dbytes", "dios"],
+    );
     Ok(())
 }
 
@@ -212,16 +241,21 @@ fn cost_parameters_are_the_users_once_set(lab: Lab) -> Outcome {
 
 /// Checks that the line of a device has these keys, in this order and no others.
 fn has_keys(lab: &Lab, file: &str, line: &str, keys: &[&str]) {
+    let covers: &[_] = match file {
+        "io.stat" => &[R116],
+        "io.max" => &[R048, R119],
+        _ => &[R048, R124],
+    };
     let mut shown = line.split(' ').skip(1).map(|it| it.split('=').next().unwrap_or_default());
     for (place, key) in keys.iter().enumerate() {
         lab.interface(&format!("key {} of a device's line", place + 1))
-            .covers([R048, R119, R124])
+            .covers(covers.iter().copied())
             .file(&format!("{file}:{key}"))
             .observed(shown.next().unwrap_or_default())
             .equals(*key, "cgroup-v2.rst, IO Interface Files: the file's keys");
     }
     lab.interface(&format!("keys of {file} beyond these"))
-        .covers([R048, R119, R124])
+        .covers(covers.iter().copied())
         .file(file)
         .observed(shown.collect::<Vec<_>>().join(" "))
         .equals("", "cgroup-v2.rst, IO Interface Files: the file's keys");

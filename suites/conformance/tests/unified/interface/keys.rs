@@ -6,9 +6,9 @@ use cgauge_lab::prelude::*;
 use crate::presence::{files, needs, news};
 use crate::row::{Subject, is_met};
 
-/// A keyed file has every key that the kernel's release promises, each once.
+/// Known bug 30: a keyed file has every key that the kernel's release promises, each once; what the document lacks is news.
 #[rstest]
-fn keyed_files_have_their_keys(
+fn bug_30_keyed_files_have_their_keys(
     lab: Lab,
     #[values(
         Subject::Core,

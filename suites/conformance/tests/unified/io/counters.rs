@@ -37,15 +37,15 @@ impl Counters {
         })
     }
 
-    /// What was added since.
+    /// What was added since; nothing where a counter has fallen.
     pub fn since(self, before: Self) -> Self {
         Self {
-            rbytes: self.rbytes - before.rbytes,
-            wbytes: self.wbytes - before.wbytes,
-            rios: self.rios - before.rios,
-            wios: self.wios - before.wios,
-            dbytes: self.dbytes - before.dbytes,
-            dios: self.dios - before.dios,
+            rbytes: self.rbytes.saturating_sub(before.rbytes),
+            wbytes: self.wbytes.saturating_sub(before.wbytes),
+            rios: self.rios.saturating_sub(before.rios),
+            wios: self.wios.saturating_sub(before.wios),
+            dbytes: self.dbytes.saturating_sub(before.dbytes),
+            dios: self.dios.saturating_sub(before.dios),
         }
     }
 }

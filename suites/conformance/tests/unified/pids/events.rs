@@ -15,9 +15,9 @@ const SILENCE: Duration = Duration::from_millis(100);
 /// Forks that each case has refused.
 const REFUSED: u64 = 3;
 
-/// `pids.events` counts refused forks in the group whose limit it was and in all above it.
+/// Known bug 12: `pids.events` counts refused forks in the group whose limit it was and in all above it.
 #[rstest]
-fn refused_fork_is_counted_where_the_limit_is(
+fn bug_12_refused_fork_is_counted_where_the_limit_is(
     lab: Lab,
     #[values("top", "middle", "leaf")] limited: &str,
 ) -> Outcome {

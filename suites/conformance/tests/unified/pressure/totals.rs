@@ -88,9 +88,9 @@ fn cpu_full_is_time_in_which_nobody_of_the_group_runs(lab: Lab) -> Outcome {
     Ok(())
 }
 
-/// The root's own `cpu.pressure` has a full line, and it is always 0.
+/// Known bug 27: the root's own `cpu.pressure` has a full line, and it is always 0.
 #[rstest]
-fn cpu_full_of_the_machine_is_zero(lab: Lab) -> Outcome {
+fn bug_27_cpu_full_of_the_machine_is_zero(lab: Lab) -> Outcome {
     needs_full_for_cpu(&lab)?;
     let whole = lab.whole_hierarchy()?;
     let group = lab.group("group")?;
@@ -217,9 +217,9 @@ fn io_stall_is_the_time_of_the_reads(lab: Lab) -> Outcome {
     Ok(())
 }
 
-/// A process that memory.high holds up stalls its group: with nobody else there some and full are one.
+/// Known bug 15: a process that memory.high holds up stalls its group: with nobody else there some and full are one.
 #[rstest]
-fn memory_stall_of_the_only_process_is_full(lab: Lab) -> Outcome {
+fn bug_15_memory_stall_of_the_only_process_is_full(lab: Lab) -> Outcome {
     const PAGES: usize = 448;
     let parent = lab.group("parent")?;
     parent.enable("memory")?;
