@@ -25,10 +25,10 @@ const BEFORE: u64 = RATE / 50;
 const APART: u64 = DEPTH as u64 + BEGIN + BEFORE;
 const APART_REASON: &str = "the eight requests that are in flight at the end, the ten of half a period that block/blk-iocost.c lets a group begin with, and eight of the 20 ms by which one load begins before the next";
 
-/// The most that so many loads do in their time.
+/// The most that so many loads do in their time, in which both its ends are.
 fn most(loads: usize) -> u64 {
     let loads = loads as u64;
-    GIVEN + loads * u64::from(DEPTH) + (loads - 1) * BEFORE + BEGIN
+    GIVEN + 1 + loads * u64::from(DEPTH) + (loads - 1) * BEFORE + BEGIN
 }
 
 fn disk(lab: &Lab) -> Result<Disk, Stop> {
