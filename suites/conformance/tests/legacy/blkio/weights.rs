@@ -109,15 +109,16 @@ fn weight_of_a_device_holds_there_until_it_is_0(lab: Lab) -> Outcome {
     let root = lab.legacy("blkio")?;
     let (special, plain) = (slow(&lab, "bfq")?, slow(&lab, "bfq")?);
     let (one, other) = (root.make("one")?, root.make("other")?);
-    for (weight, shown, heavy) in
-        [(400, format!("{} 400\n", special.number()), 400), (0, String::new(), 100)]
-    {
+    for (weight, shown, heavy) in [
+        (400, format!("default 100\n{} 400\n", special.number()), 400),
+        (0, "default 100\n".to_owned(), 100),
+    ] {
         one.set(OF_DEVICE, format!("{} {weight}", special.number()))?;
         lab.interface(&format!("the weights of devices after {weight}"))
             .covers([R177])
             .file(OF_DEVICE)
             .observed(one.get(OF_DEVICE)?)
-            .equals(shown, "blkio-controller.rst, weight_device: a line a device that has one of its own, and \"dev_maj:dev_minor 0\" removes it");
+            .equals(shown, "blkio-controller.rst, weight_device: a line a device that has one of its own, behind that of the default, and \"dev_maj:dev_minor 0\" removes it");
         lab.interface(&format!("the group's weight after {weight}"))
             .covers([R177])
             .file(WEIGHT)
@@ -182,7 +183,7 @@ fn weights_go_from_1_to_1000(lab: Lab) -> Outcome {
             .covers([R177])
             .file(OF_DEVICE)
             .observed(group.get(OF_DEVICE)?)
-            .equals(of_device, "what was refused changes nothing, and 0 removes");
+            .equals(format!("default {weight}\n{of_device}"), "the default, and a line a device that has one of its own; what was refused changes nothing, and 0 removes");
     }
     Ok(())
 }

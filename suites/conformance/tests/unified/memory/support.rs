@@ -127,6 +127,15 @@ pub fn needs_exact_stat(lab: &Lab) -> Outcome {
     Ok(())
 }
 
+/// How many pages one write to memory.reclaim takes beyond those asked for, at most.
+///
+/// It looks after each lot, of 64 at the most, for it asks for little at a time. Before
+/// 0388536ac291 (6.9) it asked for all at once: then each round through the lists stops
+/// by itself at as many as were asked for, and those before it came to less than that.
+pub fn beyond_reclaim(asked: u64) -> Result<u64, Stop> {
+    Ok(if release()? < (6, 9) { asked } else { 64 })
+}
+
 /// Into how many sleeps above memory.high [`BATCH`] is divided: one for each
 /// batch of charges, which were 32 pages before 6.1 (1813e51eece0).
 pub fn sleeps_a_batch() -> Result<u64, Stop> {
