@@ -7,6 +7,7 @@
 
 mod annotations;
 mod baseline;
+pub mod capacity;
 pub mod charts;
 mod compare;
 mod coverage_of_files;
@@ -22,6 +23,7 @@ mod ktap;
 mod markdown;
 mod names;
 mod output;
+mod parts;
 pub mod requirements;
 mod run;
 pub mod statistics;

@@ -120,7 +120,7 @@ fn write_configurations(run: &Run, out: &mut dyn Write) -> io::Result<()> {
 
 /// Text that Markdown shows as it stands: no markup, no end of a cell, no mention
 /// that would call somebody, no address that would become a link.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for it in text.chars() {
         if "&<>@\\`*_[]|#~".contains(it) {

@@ -149,7 +149,8 @@ pub fn write_into(
         .collect()
 }
 
-fn replace(
+/// Writes a file beside its place and puts it there whole.
+pub(crate) fn replace(
     directory: &Path,
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,

@@ -45,7 +45,17 @@ impl Catalogue {
     /// What one of them promises; empty for one that the file lacks.
     #[must_use]
     pub fn promise(&self, id: Requirement) -> &str {
-        self.0.iter().find(|it| it.id == id).map_or("", |it| it.promise.as_str())
+        self.find(id).map_or("", |it| it.promise.as_str())
+    }
+
+    /// The document that makes a promise, and its section.
+    #[must_use]
+    pub fn source(&self, id: Requirement) -> String {
+        self.find(id).map_or(String::new(), |it| format!("{}, {}", it.document(), it.section))
+    }
+
+    fn find(&self, id: Requirement) -> Option<&Text> {
+        self.0.iter().find(|it| it.id == id)
     }
 }
 

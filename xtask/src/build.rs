@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use cgauge_record::GuestBinary;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::catalogue::{Kind, Suite};
 
@@ -28,6 +30,34 @@ pub struct Binaries {
     pub workload: PathBuf,
     /// A suite each.
     pub suites: Vec<SuiteBinary>,
+}
+
+impl Binaries {
+    /// The same with the suites' programs copied into `folder`: they are read for
+    /// each case, and another build may take their place while a run goes on.
+    pub fn kept_in(mut self, folder: &Path) -> Result<Self> {
+        for suite in &mut self.suites {
+            let kept = folder.join(&suite.name);
+            std::fs::copy(&suite.path, &kept)
+                .with_context(|| format!("copy {} to {}", suite.path.display(), kept.display()))?;
+            suite.path = kept;
+        }
+        Ok(self)
+    }
+
+    /// The name and digest of each.
+    pub fn digests(&self) -> Result<Vec<GuestBinary>> {
+        let agent = [("agent", &self.agent), ("workload", &self.workload)];
+        let all =
+            agent.into_iter().chain(self.suites.iter().map(|it| (it.name.as_str(), &it.path)));
+        let digest = |(name, path): (&str, &PathBuf)| {
+            let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+            let digest = Sha256::digest(&bytes);
+            let sha256 = digest.iter().map(|it| format!("{it:02x}")).collect();
+            Ok(GuestBinary { name: name.to_owned(), sha256 })
+        };
+        all.map(digest).collect()
+    }
 }
 
 /// A suite's test binary and the cases in it.

@@ -75,6 +75,12 @@ pub struct Needs {
     /// How the names of the cases begin that `--quick` runs; every case if empty.
     #[serde(default)]
     pub quick: Vec<String>,
+    /// The functions or modules of cases that are safe and hold on a kernel with
+    /// others on it, by their whole name (`*` is all), and how many CPUs they need.
+    /// They touch nothing outside their own groups. Every other needs a kernel of
+    /// its own.
+    #[serde(default)]
+    pub shared_kernel: BTreeMap<String, u32>,
     /// Whether `run` without a suite's name runs it.
     #[serde(default)]
     pub when: When,
@@ -347,6 +353,7 @@ mod tests {
                 hierarchies: unified(),
                 drivers: cgroupfs(),
                 quick: vec![],
+                shared_kernel: BTreeMap::new(),
                 when: When::Always,
             },
             functions: [
@@ -364,15 +371,23 @@ mod tests {
     fn every_suite_of_this_workspace_reads() {
         let suites = read(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).unwrap();
         for suite in suites {
-            let tests_the_kernel =
-                suite.needs.when == When::Always && suite.kind == Kind::Conformance;
+            // Of legacy controllers the list of promises has only some.
+            let tests_the_list = suite.needs.when == When::Always
+                && suite.kind == Kind::Conformance
+                && suite.needs.hierarchies.contains(&Hierarchy::Unified);
             let without_promise: Vec<_> =
                 suite.functions.iter().filter(|(_, it)| it.promise.is_empty()).collect();
             assert!(without_promise.is_empty(), "{}: {without_promise:?}", suite.name);
+            for name in suite.needs.shared_kernel.keys() {
+                let module = format!("{name}::");
+                let is_there = |it: &String| it == name || it.starts_with(&module);
+                let known = name == "*" || suite.functions.keys().any(is_there);
+                assert!(known, "{}: shared_kernel names {name}, which is not there", suite.name);
+            }
             let naming = suite.functions.values().filter(|it| !it.requirements.is_empty()).count();
             // Some name theirs in a table, which only a run can read.
             assert!(
-                !tests_the_kernel || naming * 10 > suite.functions.len() * 9,
+                !tests_the_list || naming * 10 > suite.functions.len() * 9,
                 "{}: more than one case in ten names no requirement",
                 suite.name
             );

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
-use cgauge_provision::{Cache, Tools};
+use cgauge_provision::{Cache, Rights, Tools};
+use cgauge_stage::container::{Engine, Name, Trees, why_unbounded};
 
 use crate::exit::Exit;
 
@@ -39,6 +40,8 @@ pub fn doctor() -> Result<Exit> {
         Finding { what: "cache", state: cache() },
         Finding { what: "KVM", state: kvm() },
         Finding { what: "cores", state: cores() },
+        Finding { what: "container engines", state: engines(&tools) },
+        Finding { what: "hierarchy", state: hierarchy() },
     ];
     print!("{}", table(&findings));
     let broken = findings.iter().any(|it| matches!(it.state, State::Missing(_)));
@@ -119,6 +122,30 @@ fn kvm() -> State {
         Err(error) => State::Without(format!(
             "/dev/kvm: {error}; the virtual clock needs none, --clock wall runs translated and slower"
         )),
+    }
+}
+
+fn engines(tools: &Tools) -> State {
+    let found = Engine::find_all(&std::env::var_os("PATH").unwrap_or_default());
+    let names = Name::ALL.map(Name::program).join(" or ");
+    let mend = format!("--stage container needs {names}: apt-get install runc, dnf install runc");
+    if found.is_empty() {
+        return State::Without(mend);
+    }
+    let shown = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match tools.rights() {
+        Rights::Root => {
+            State::There(format!("{shown}; --stage container takes the first that works"))
+        }
+        Rights::User => State::Without(format!("{shown}; --stage container needs root")),
+    }
+}
+
+fn hierarchy() -> State {
+    let trees = Trees::of_this_machine();
+    match why_unbounded(&trees) {
+        None => State::There(format!("{trees}: --stage container and host can bound loads")),
+        Some(why) => State::Without(format!("--stage container and host: {why}")),
     }
 }
 

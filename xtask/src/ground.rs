@@ -22,7 +22,7 @@ pub struct Ground {
     /// The kernels, in the order in which they were asked for.
     pub kernels: Vec<Kernel>,
     cache: Cache,
-    qemu: Qemu,
+    qemu: Option<Qemu>,
     work: work::Folder,
     stop: Arc<AtomicBool>,
 }
@@ -42,7 +42,11 @@ impl Ground {
             .iter()
             .map(|it| cgauge_provision::resolve(it, &cache, &tools, say).map_err(&explain))
             .collect::<Result<_>>()?;
-        let qemu = cgauge_provision::find_or_install(&tools, say)?;
+        // No kernel to boot, no VM.
+        let qemu = match specs {
+            [] => None,
+            _ => Some(cgauge_provision::find_or_install(&tools, say)?),
+        };
         let work = work::Folder::new(&target.join("work"))?;
         Ok(Self { kernels, cache, qemu, work, stop: Arc::clone(stop) })
     }

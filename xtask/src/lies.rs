@@ -2,8 +2,8 @@
 //!
 //! Each case runs once honestly, to see which lies would change what it asks of
 //! the kernel, and then under them until each of its checks has failed: first
-//! under all of a kind at once, about whatever files, then under one after another.
-//! A check that none turns is listed.
+//! under all of a kind at once, about whatever files, then under one after another,
+//! then under some pairs. A check that none turns is listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -110,11 +110,11 @@ pub fn test(workspace: &Path, flags: &Test) -> Result<Exit> {
     let ground = Ground::prepare(&[spec], &target, &stop, &say, |it| {
         run::explain_kernel(it, flags.kernel.is_none())
     })?;
-    let binaries = build::guest_binaries(workspace, &suites)?;
+    let common = ground.common(Clock::Virtual, SILENCE);
+    let binaries = build::guest_binaries(workspace, &suites)?.kept_in(&common.work)?;
     let with_systemd = |it: &Suite| it.needs.drivers.first() == Some(&Driver::Systemd);
     let userland = suites.iter().any(|it| with_systemd(it)).then_some(Userland::Bookworm);
     let userland = ground.userlands(userland, &say)?.pop();
-    let common = ground.common(Clock::Virtual, SILENCE);
     let kernel = ground.kernels.first().context("no kernel")?;
 
     let tried = Mutex::new(Vec::new());
@@ -206,12 +206,17 @@ impl Trial<'_> {
     ) -> Result<()> {
         let deadline = 3 * honest.elapsed_ns / 1_000_000 + PATIENCE_MS;
         let mut together = of_a_kind(&honest.lies);
+        let mut pairs = pairs(&honest.lies);
         let mut untold = honest.lies;
-        while !left.is_empty() && (!together.is_empty() || !untold.is_empty()) {
-            let now = if together.is_empty() {
-                self.next(&mut untold, &left)
-            } else {
+        while !left.is_empty() {
+            let now = if !together.is_empty() {
                 together.drain(..self.side_by_side.min(together.len())).collect()
+            } else if !untold.is_empty() {
+                self.next(&mut untold, &left)
+            } else if !pairs.is_empty() {
+                pairs.drain(..self.side_by_side.min(pairs.len())).collect()
+            } else {
+                break;
             };
             tried.lies += now.len();
             for (lies, failed) in self.tell(case, now, deadline, &mut tried.broken)? {
@@ -313,7 +318,8 @@ impl Trial<'_> {
 fn of_a_kind(lies: &[Lie]) -> Vec<Vec<Lie>> {
     use Asked::{Call, Read, Start, Watch, Write};
     use Told::{
-        Accepted, Doubled, Frozen, Ignored, OffByOne, OtherErrno, Scaled, Swallowed, Swapped,
+        Accepted, Doubled, Frozen, Ignored, OffByOne, OnParent, OtherErrno, Scaled, Stuck,
+        Swallowed, Swapped, Unfounded,
     };
     let kinds = [
         (Read, Scaled),
@@ -323,10 +329,13 @@ fn of_a_kind(lies: &[Lie]) -> Vec<Vec<Lie>> {
         (Read, Frozen),
         (Call, Ignored),
         (Read, OffByOne),
+        (Read, OnParent),
         (Write, Accepted),
         (Write, Doubled),
+        (Write, Stuck),
         (Call, OtherErrno),
         (Watch, Swallowed),
+        (Watch, Unfounded),
         (Start, Ignored),
     ];
     let of = |(request, told)| {
@@ -334,6 +343,23 @@ fn of_a_kind(lies: &[Lie]) -> Vec<Vec<Lie>> {
         lies.iter().filter(is_one).cloned().collect::<Vec<_>>()
     };
     kinds.into_iter().map(of).filter(|it| it.len() > 1).collect()
+}
+
+/// What a case waits for is often told by another file than what it has asked for:
+/// a request that is not done, and a state that says it is.
+fn pairs(lies: &[Lie]) -> Vec<Vec<Lie>> {
+    let about = |request: Asked, told: Told| {
+        let touched: BTreeSet<_> =
+            lies.iter().map(|it| &it.about).filter(|it| it.request == request).collect();
+        touched.into_iter().map(move |it| Lie { about: it.clone(), told }).collect::<Vec<_>>()
+    };
+    let mut pairs = Vec::new();
+    for not_done in about(Asked::Write, Told::Ignored) {
+        for shown in about(Asked::Read, Told::Swapped) {
+            pairs.push(vec![not_done.clone(), shown]);
+        }
+    }
+    pairs
 }
 
 fn line(tried: &Tried) -> String {

@@ -6,12 +6,15 @@
 use std::collections::BTreeSet;
 
 use cgauge_provision::{Userland, nearest};
-use cgauge_record::{Driver, Hierarchy, StageKind};
+use cgauge_record::{Clock, Driver, Hierarchy, StageKind};
 
 use crate::catalogue::{Kind, Suite, When};
 use crate::exit::UsageError;
 use crate::flags::{Partition, Run};
 use crate::userland;
+
+/// How the machine's own kernel is named.
+const OWN_KERNEL: &str = "host";
 
 /// One case to run on every configuration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,16 +144,16 @@ pub fn configurations(
 ) -> (Vec<Configuration>, Vec<String>) {
     let mut possible = Vec::new();
     let mut left_out = Vec::new();
-    for kernel in kernels {
-        for hierarchy in hierarchies(suites, flags) {
-            for (driver, userland) in drivers(suites, flags) {
-                for stage in &flags.stage {
+    for stage in flags.stage.iter().map(|it| StageKind::from(*it)) {
+        for kernel in kernels_of(stage, kernels, flags) {
+            for hierarchy in hierarchies(suites, flags) {
+                for (driver, userland) in drivers(suites, flags) {
                     let it = Configuration {
                         kernel: kernel.clone(),
                         hierarchy,
                         driver,
                         userland,
-                        stage: (*stage).into(),
+                        stage,
                     };
                     match obstacle(&it, suites, flags) {
                         None => possible.push(it),
@@ -161,6 +164,23 @@ pub fn configurations(
         }
     }
     (possible, left_out)
+}
+
+/// The kernels that the user named; outside a VM the machine's own if none is.
+fn kernels_of(stage: StageKind, kernels: &[String], flags: &Run) -> Vec<String> {
+    if stage != StageKind::Vm && flags.kernel.is_empty() {
+        return vec![OWN_KERNEL.to_owned()];
+    }
+    kernels.to_vec()
+}
+
+/// The clock that figures of this stage are taken by.
+pub fn clock(stage: StageKind, flags: &Run) -> Clock {
+    match flags.clock {
+        Some(clock) => clock.into(),
+        None if stage == StageKind::Vm => Clock::Virtual,
+        None => Clock::Wall,
+    }
 }
 
 /// The hierarchies that the user named, else those that the suites are for.
@@ -225,8 +245,14 @@ fn obstacle(it: &Configuration, suites: &[&Suite], flags: &Run) -> Option<&'stat
     {
         return Some("its systemd mounts no legacy hierarchies any more (since 258)");
     }
-    if it.stage != StageKind::Vm {
-        return Some("the suites of this version run in a VM, where they can hurt nobody");
+    if it.stage == StageKind::Vm {
+        return None;
+    }
+    if it.kernel != OWN_KERNEL {
+        return Some("outside a VM there is this machine's kernel only (--kernel host)");
+    }
+    if clock(it.stage, flags) == Clock::Virtual {
+        return Some("the virtual clock is a VM's (--stage vm); elsewhere there is the wall clock");
     }
     None
 }
@@ -259,6 +285,7 @@ mod tests {
             hierarchies: vec![Hierarchy::Unified],
             drivers: vec![Driver::Cgroupfs],
             quick,
+            shared_kernel: [].into(),
             when,
         };
         let (kind, package) = (Kind::Conformance, "cgauge-conformance");
@@ -314,6 +341,27 @@ mod tests {
         );
         assert_eq!(possible[0].name(), "debian:6.1/unified/cgroupfs/vm");
         insta::assert_snapshot!(left_out.join("\n"), @"debian:6.1/legacy/cgroupfs/vm is left out: none of the suites is for this hierarchy");
+    }
+
+    #[test]
+    fn outside_a_vm_there_is_the_machines_kernel_and_the_wall_clock() {
+        let unified = suite("pids", &[], When::Always);
+        let told = |line: &str, kernels: &[&str]| {
+            let (possible, left_out) = configurations(&names(kernels), &[&unified], &flags(line));
+            let names = possible
+                .iter()
+                .map(|it| format!("{} {:?}", it.name(), clock(it.stage, &flags(line))));
+            names.chain(left_out).collect::<Vec<_>>().join("\n")
+        };
+        insta::assert_snapshot!(told("--stage vm,container", &["debian:6.12"]), @"
+        debian:6.12/unified/cgroupfs/vm Virtual
+        host/unified/cgroupfs/container Wall
+        ");
+        insta::assert_snapshot!(told("--stage host --clock virtual", &["debian:6.12"]), @"host/unified/cgroupfs/host is left out: the virtual clock is a VM's (--stage vm); elsewhere there is the wall clock");
+        insta::assert_snapshot!(told("--stage container --kernel debian:6.1 --kernel host", &["debian:6.1", "host"]), @"
+        host/unified/cgroupfs/container Wall
+        debian:6.1/unified/cgroupfs/container is left out: outside a VM there is this machine's kernel only (--kernel host)
+        ");
     }
 
     #[test]

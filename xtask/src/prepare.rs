@@ -66,8 +66,8 @@ impl Needs {
 /// What every machine of a run has in common.
 #[derive(Clone, Debug)]
 pub struct Common {
-    /// The program.
-    pub qemu: Qemu,
+    /// The program; none where no VM is asked for.
+    pub qemu: Option<Qemu>,
     /// Where what is made once is kept.
     pub cache: PathBuf,
     /// Where running guests keep their files.
@@ -91,9 +91,10 @@ pub fn machine(
 ) -> Result<Vm> {
     let modules = modules(kernel, &needs.modules, say)?;
     let initramfs = initramfs(&common.cache, binaries, needs, &modules)?;
+    let qemu = common.qemu.as_ref().context("no QEMU")?;
     let machine = Machine {
-        qemu: common.qemu.path.clone(),
-        qemu_version: common.qemu.version.clone(),
+        qemu: qemu.path.clone(),
+        qemu_version: qemu.version.clone(),
         model: Model::Microvm,
         accelerator: Accelerator::Tcg,
         clock: common.clock,

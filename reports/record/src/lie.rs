@@ -17,6 +17,9 @@ pub enum Layer {
     Trace,
     /// These lies, of which no two are about the same requests.
     Lies(Vec<Lie>),
+    /// Nothing, but each operation that is timed is made so many thousandths
+    /// slower: the proof that a gate finds it.
+    Slow(u32),
 }
 
 impl Layer {
@@ -93,7 +96,9 @@ pub enum Told {
     Halved,
     /// Applied, and doubled a moment later.
     Forgotten,
-    /// Applied to the parent in place of the group.
+    /// Taken, and not applied where something was before.
+    Stuck,
+    /// Applied to the parent in place of the group; shown of the parent.
     OnParent,
     /// Refused, and not done.
     Refused,
@@ -105,6 +110,8 @@ pub enum Told {
     Swallowed,
     /// The change is told ten seconds late.
     Late,
+    /// A change is told that there was not, each second time that none comes.
+    Unfounded,
 }
 
 impl Asked {
@@ -115,12 +122,12 @@ impl Asked {
         use Told::*;
         match self {
             Self::Read => {
-                &[Scaled, Swapped, Frozen, OffByOne, Empty, Accepted, OtherErrno, Refused]
+                &[Scaled, Swapped, Frozen, OffByOne, OnParent, Empty, Accepted, OtherErrno, Refused]
             }
-            Self::Write => {
-                &[Ignored, Refused, Accepted, OtherErrno, Doubled, Halved, Forgotten, OnParent]
-            }
-            Self::Watch => &[Swallowed, Late],
+            Self::Write => &[
+                Ignored, Refused, Accepted, OtherErrno, Doubled, Halved, Forgotten, Stuck, OnParent,
+            ],
+            Self::Watch => &[Swallowed, Late, Unfounded],
             Self::Make => &[Refused, OtherErrno],
             Self::Remove | Self::Call => &[Ignored, Refused, Accepted, OtherErrno],
             Self::Start => &[Ignored, OnParent, Refused, OtherErrno],

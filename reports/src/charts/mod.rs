@@ -1,16 +1,22 @@
-//! Pictures of what a case measured, as SVG: a number over time against its
-//! limit, and a distribution on a logarithmic axis.
+//! Pictures of what cases measured, as SVG: a number over time against its
+//! limit, a distribution on a logarithmic axis, and what several cases show
+//! together.
 //!
-//! Each picture says in words, too, what it shows. It must not know any page.
+//! Each picture says in words, too, what it shows and what a good one looks like.
+//! It must not know any page.
 
+mod axis;
+mod figure;
+pub(crate) mod gathered;
 mod histogram;
 mod series;
 mod svg;
+pub(crate) mod sweep;
 
 use cgauge_record::{Histogram, Series};
 
 use crate::names;
-use crate::run::CaseReport;
+use crate::run::{CaseReport, Configuration};
 use svg::Drawing;
 
 /// One picture with its description.
@@ -19,6 +25,7 @@ pub struct Chart {
     metric: String,
     title: String,
     description: String,
+    good: &'static str,
     drawing: Drawing,
 }
 
@@ -36,21 +43,35 @@ impl Chart {
         distributions.chain(over_time).collect()
     }
 
+    /// Every picture that cases of a configuration make together.
+    #[must_use]
+    pub fn gathered(configuration: &Configuration) -> Vec<Self> {
+        gathered::of(configuration).into_iter().map(|it| it.chart).collect()
+    }
+
     fn of_series(case: &CaseReport, series: &Series) -> Option<Self> {
-        let (drawing, description) = series::draw(series, &Headings::of(case, &series.metric))?;
-        Some(Self::new(case, &series.metric, description, drawing))
+        let headings = Headings::of(case, &series.metric);
+        let (drawing, description) = series::draw(series, &headings)?;
+        let good = good_series(series);
+        Some(Self::new(&headings, &series.metric, description, good, drawing))
     }
 
     fn of_histogram(case: &CaseReport, histogram: &Histogram) -> Option<Self> {
-        let (drawing, description) =
-            histogram::draw(histogram, &Headings::of(case, &histogram.metric))?;
-        Some(Self::new(case, &histogram.metric, description, drawing))
+        let headings = Headings::of(case, &histogram.metric);
+        let (drawing, description) = histogram::draw(histogram, &headings)?;
+        let good = "one narrow peak far to the left, with p99 and max close to p50.";
+        Some(Self::new(&headings, &histogram.metric, description, good, drawing))
     }
 
-    fn new(case: &CaseReport, metric: &str, description: String, drawing: Drawing) -> Self {
-        let headings = Headings::of(case, metric);
+    fn new(
+        headings: &Headings,
+        metric: &str,
+        description: String,
+        good: &'static str,
+        drawing: Drawing,
+    ) -> Self {
         let title = format!("{}, {}", headings.first, headings.second);
-        Self { metric: metric.to_owned(), title, description, drawing }
+        Self { metric: metric.to_owned(), title, description, good, drawing }
     }
 
     /// The metric that it shows.
@@ -65,6 +86,13 @@ impl Chart {
         &self.description
     }
 
+    /// What a good picture of its kind looks like; empty where there is no better
+    /// and no worse.
+    #[must_use]
+    pub fn good(&self) -> &'static str {
+        self.good
+    }
+
     /// A file of its own, with a light background.
     #[must_use]
     pub fn standalone(&self) -> String {
@@ -74,6 +102,24 @@ impl Chart {
     /// An element of a page, whose colours are the page's; `id` is unique there.
     pub(crate) fn inline(&self, id: &str) -> String {
         self.drawing.inline(id, &self.title, &self.description)
+    }
+}
+
+/// What a good picture of a number over time looks like.
+fn good_series(series: &Series) -> &'static str {
+    let metric = series.metric.as_str();
+    match series.limit {
+        Some(_) if metric.starts_with("stalls of") => {
+            "every stall lies at the dashed line, a period less the limit, and none a tick above it."
+        }
+        Some(_) if metric.starts_with("size with memory.high") => {
+            "steep up to the dashed line, flatter and flatter above it, and never level."
+        }
+        Some(_) if metric.starts_with("bytes a second") => {
+            "the line lies on the dashed one, give or take a request in a window."
+        }
+        Some(_) => "the line comes up to the dashed one and does not cross it.",
+        None => "",
     }
 }
 

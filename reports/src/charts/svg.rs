@@ -12,7 +12,6 @@ use super::Headings;
 
 /// The size that a reader sees, in CSS pixels.
 pub(super) const WIDTH: u32 = 460;
-const HEIGHT: u32 = 290;
 /// The backend rounds to whole pixels, so it draws on a canvas this much larger.
 const FINENESS: u32 = 4;
 
@@ -24,14 +23,27 @@ pub(super) enum Role {
     Muted,
     Grid,
     Data,
+    Second,
+    Third,
+    Fourth,
     Limit,
     Mark,
     Paper,
 }
 
 impl Role {
-    const ALL: [Self; 7] =
-        [Self::Ink, Self::Muted, Self::Grid, Self::Data, Self::Limit, Self::Mark, Self::Paper];
+    const ALL: [Self; 10] = [
+        Self::Ink,
+        Self::Muted,
+        Self::Grid,
+        Self::Data,
+        Self::Second,
+        Self::Third,
+        Self::Fourth,
+        Self::Limit,
+        Self::Mark,
+        Self::Paper,
+    ];
 
     pub(super) fn colour(self) -> RGBColor {
         RGBColor(1, 2, self as u8)
@@ -48,6 +60,9 @@ impl Role {
             Self::Muted => "\"var(--muted)\"",
             Self::Grid => "\"var(--line)\"",
             Self::Data => "\"var(--data)\"",
+            Self::Second => "\"var(--second)\"",
+            Self::Third => "\"var(--third)\"",
+            Self::Fourth => "\"var(--fourth)\"",
             Self::Limit => "\"var(--fail)\"",
             Self::Mark => "\"var(--mark)\"",
             Self::Paper => "\"var(--paper)\"",
@@ -60,6 +75,9 @@ impl Role {
             Self::Muted => "\"#5b6675\"",
             Self::Grid => "\"#dfe4ea\"",
             Self::Data => "\"#2f6db5\"",
+            Self::Second => "\"#b3560b\"",
+            Self::Third => "\"#1d7a4c\"",
+            Self::Fourth => "\"#7b3fa0\"",
             Self::Limit => "\"#b3261e\"",
             Self::Mark => "\"#8a5a00\"",
             Self::Paper => "\"#ffffff\"",
@@ -109,17 +127,20 @@ pub(super) const SMALL: u32 = 13;
 #[derive(Clone, Debug)]
 pub(super) struct Drawing {
     body: String,
+    /// In CSS pixels.
+    height: u32,
 }
 
 impl Drawing {
     /// Draws the headings and whatever `paint` adds.
     pub(super) fn new(
         headings: &Headings,
+        height: u32,
         paint: impl FnOnce(&Canvas<'_>) -> DrawResult,
     ) -> Option<Self> {
         let mut text = String::new();
         let canvas =
-            SVGBackend::with_string(&mut text, (px(WIDTH), px(HEIGHT))).into_drawing_area();
+            SVGBackend::with_string(&mut text, (px(WIDTH), px(height))).into_drawing_area();
         let result = write_headings(&canvas, headings)
             .and_then(|()| paint(&canvas))
             .and_then(|()| canvas.present());
@@ -127,19 +148,19 @@ impl Drawing {
         // It draws into memory: only numbers that no axis can hold make it fail.
         result.ok()?;
         let body = text.split_once(">\n")?.1.trim_end().strip_suffix("</svg>")?;
-        Some(Self { body: body.replace(" opacity=\"1\"", "") })
+        Some(Self { body: body.replace(" opacity=\"1\"", ""), height })
     }
 
     pub(super) fn standalone(&self, title: &str, description: &str) -> String {
         let mut body =
             format!("<rect width=\"100%\" height=\"100%\" fill={}/>\n", Role::Paper.light());
         body += &self.coloured(Role::light);
-        let size = format!(" width=\"{WIDTH}\" height=\"{HEIGHT}\"");
-        wrap(&body, &size, "chart", title, description)
+        let size = format!(" width=\"{WIDTH}\" height=\"{}\"", self.height);
+        self.wrap(&body, &size, "chart", title, description)
     }
 
     pub(super) fn inline(&self, id: &str, title: &str, description: &str) -> String {
-        wrap(&self.coloured(Role::variable), "", id, title, description)
+        self.wrap(&self.coloured(Role::variable), "", id, title, description)
     }
 
     fn coloured(&self, paint: fn(Role) -> &'static str) -> String {
@@ -147,24 +168,24 @@ impl Drawing {
             .iter()
             .fold(self.body.clone(), |body, it| body.replace(&it.placeholder(), paint(*it)))
     }
-}
 
-fn wrap(body: &str, size: &str, id: &str, title: &str, description: &str) -> String {
-    let words = html! {
-        title id={ (id) "t" } { (title) }
-        desc id={ (id) "d" } { (description) }
-    };
-    let mut svg = String::with_capacity(body.len() + 512);
-    let _ = write!(
-        svg,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\"{size} role=\"img\" \
-         aria-labelledby=\"{id}t {id}d\">{}\n{}</svg>\n",
-        px(WIDTH),
-        px(HEIGHT),
-        words.into_string(),
-        PreEscaped(body).into_string(),
-    );
-    svg
+    fn wrap(&self, body: &str, size: &str, id: &str, title: &str, description: &str) -> String {
+        let words = html! {
+            title id={ (id) "t" } { (title) }
+            desc id={ (id) "d" } { (description) }
+        };
+        let mut svg = String::with_capacity(body.len() + 512);
+        let _ = write!(
+            svg,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\"{size} role=\"img\" \
+             aria-labelledby=\"{id}t {id}d\">{}\n{}</svg>\n",
+            px(WIDTH),
+            px(self.height),
+            words.into_string(),
+            PreEscaped(body).into_string(),
+        );
+        svg
+    }
 }
 
 fn write_headings(canvas: &Canvas<'_>, headings: &Headings) -> DrawResult {
@@ -175,7 +196,7 @@ fn write_headings(canvas: &Canvas<'_>, headings: &Headings) -> DrawResult {
 }
 
 /// The head of a text that fits; the whole one stands in the picture's title.
-fn fitting(text: &str, characters: usize) -> String {
+pub(super) fn fitting(text: &str, characters: usize) -> String {
     if text.chars().count() <= characters {
         return text.to_owned();
     }

@@ -14,10 +14,8 @@ use crate::names::rerun_command;
 use crate::requirements::Catalogue;
 use crate::run::{CaseReport, CheckReport, Configuration, Run};
 
-/// The most bytes for the cases of one outcome.
-const BUDGET: usize = 1 << 20;
 /// The most bytes for the skips.
-const SKIP_BUDGET: usize = 200 << 10;
+const SKIP_BUDGET: usize = 150 << 10;
 /// The most failed checks of a case that are shown in full.
 const MOST_CHECKS: usize = 10;
 /// The most pictures of a case.
@@ -44,7 +42,7 @@ fn cases(
 ) -> Option<Section> {
     let wanted = run.cases().filter(|(_, case)| case.outcome == outcome);
     let (articles, left_out) =
-        within(BUDGET, wanted.enumerate(), |(index, (configuration, case))| {
+        within(budget(outcome), wanted.enumerate(), |(index, (configuration, case))| {
             article(configuration, case, catalogue, &format!("{id}{index}"))
         });
     let content = html! {
@@ -55,6 +53,15 @@ fn cases(
         (rest(left_out, "cases are"))
     };
     (!articles.0.is_empty() || left_out > 0).then_some(Section { id, title, content })
+}
+
+/// The most bytes for the cases of one outcome.
+fn budget(outcome: Outcome) -> usize {
+    match outcome {
+        Outcome::Fail => 900 << 10,
+        Outcome::Error => 400 << 10,
+        _ => 200 << 10,
+    }
 }
 
 fn article(
@@ -90,11 +97,14 @@ fn article(
 }
 
 /// A picture with its description in words.
-pub(super) fn figure(chart: &Chart, id: &str) -> Markup {
+pub(crate) fn figure(chart: &Chart, id: &str) -> Markup {
     html! {
         figure {
             (PreEscaped(chart.inline(id)))
-            figcaption { (chart.description()) }
+            figcaption {
+                (chart.description())
+                @if !chart.good().is_empty() { " Good: " (chart.good()) }
+            }
         }
     }
 }
@@ -111,7 +121,10 @@ fn facts(check: &CheckReport, catalogue: &Catalogue) -> Markup {
                 dt { "Promise" }
                 dd {
                     @for id in check.requirements.iter().take(12) {
-                        div { a href={ "#" (id) } { (id) } " " (catalogue.promise(*id)) }
+                        div {
+                            a href={ "#" (id) } { (id) } " " (catalogue.promise(*id))
+                            span.muted { " (" (catalogue.source(*id)) ")" }
+                        }
                     }
                 }
             }

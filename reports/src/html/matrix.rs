@@ -1,4 +1,5 @@
-//! The verdict matrix: cases by configurations, the cases of one test in one row.
+//! The verdict matrix: cases by configurations, the cases of one test in one row,
+//! those first that do not end alike everywhere.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +7,12 @@ use cgauge_record::Outcome;
 use maud::{Markup, html};
 
 use super::Section;
-use super::parts::{chip, choices, mark, prose, rest, scrolling, within};
+use super::parts::{chip, choices, mark, prose, rest, scrolling, search, within};
 use crate::names;
 use crate::run::{CaseReport, Run};
 
 /// The most bytes for the rows.
-const BUDGET: usize = 900 << 10;
+const BUDGET: usize = 600 << 10;
 /// The most cases of one test that a cell names one by one.
 const MOST_CHIPS: usize = 40;
 /// The most columns.
@@ -39,8 +40,12 @@ pub(super) fn section(run: &Run) -> Option<Section> {
         return None;
     }
     let columns = run.configurations.len().min(MOST_COLUMNS);
+    let mut rows: Vec<_> = rows.into_iter().collect();
+    // It is stable: within either half they stay in order.
+    rows.sort_by_key(|(_, row)| !row.differs(columns));
+    let differing = rows.iter().filter(|(_, row)| row.differs(columns)).count();
     let (body, left_out) =
-        within(BUDGET, &rows, |((suite, base), row)| row_of(suite, base, row, columns));
+        within(BUDGET, rows, |((suite, base), row)| row_of(suite, base, &row, columns));
     let table = html! {
         table.matrix {
             thead {
@@ -52,19 +57,43 @@ pub(super) fn section(run: &Run) -> Option<Section> {
             tbody { (body) }
         }
     };
-    let filter = [("all", "all"), ("wrong", "went wrong"), ("skip", "skipped"), ("pass", "passed")];
+    let mut filter =
+        vec![("all", "all"), ("wrong", "went wrong"), ("skip", "skipped"), ("pass", "passed")];
+    if columns > 1 {
+        filter.insert(1, ("differs", "do not end alike"));
+    }
+    let title = if columns > 1 { "Kernel by kernel" } else { "Every case" };
     let content = html! {
+        @if columns > 1 {
+            p { (differing) " of the tests below do not end alike everywhere; they come first." }
+        }
         (choices("cases", "Show the cases that", &filter))
+        (search("and have the words"))
         (scrolling("Outcome of each case in each configuration", &table))
         (rest(left_out, "tests are"))
         (rest(run.configurations.len() - columns, "configurations are"))
     };
-    Some(Section { id: "matrix", title: "Every case", content })
+    Some(Section { id: "matrix", title, content })
+}
+
+impl Row<'_> {
+    /// Whether a case does not end alike in all columns, or is not in all of them.
+    fn differs(&self, columns: usize) -> bool {
+        let ends = |column: usize| -> BTreeMap<&str, Outcome> {
+            let cases = self.cells.get(&column).into_iter().flatten();
+            cases.map(|it| (it.case.as_str(), it.outcome)).collect()
+        };
+        let first = ends(0);
+        (1..columns).any(|column| ends(column) != first)
+    }
 }
 
 fn row_of(suite: &str, base: &str, row: &Row<'_>, columns: usize) -> Markup {
     let mut classes: Vec<&str> =
         row.cells.values().flatten().map(|it| mark(it.outcome).class).collect();
+    if row.differs(columns) {
+        classes.push("differs");
+    }
     classes.sort_unstable();
     classes.dedup();
     html! {

@@ -77,8 +77,13 @@ pub(super) fn rest(left_out: usize, what: &str) -> Markup {
     }
 }
 
+/// The configuration's name, where there is more than one to tell apart.
+pub(super) fn place<'a>(run: &Run, config: &'a str) -> &'a str {
+    if run.configurations.len() > 1 { config } else { "" }
+}
+
 /// A table that scrolls inside itself where the page is too narrow for it.
-pub(super) fn scrolling(label: &str, table: &Markup) -> Markup {
+pub(crate) fn scrolling(label: &str, table: &Markup) -> Markup {
     html! { div.scroll role="region" tabindex="0" aria-label=(label) { (table) } }
 }
 
@@ -93,6 +98,17 @@ pub(super) fn choices(group: &str, legend: &str, all: &[(&str, &str)]) -> Markup
                     " " (label)
                 }
             }
+        }
+    }
+}
+
+/// A box to type words into, of which a row has to have all. It is hidden until
+/// the script that heeds it runs.
+pub(super) fn search(label: &str) -> Markup {
+    html! {
+        p.filter {
+            label.search hidden { (label) " " input type="search" autocomplete="off"; }
+            span.muted role="status" {}
         }
     }
 }

@@ -6,14 +6,14 @@ use cgauge_record::{Outcome, Requirement, Verdict};
 use maud::{Markup, html};
 
 use super::Section;
-use super::parts::{choices, scrolling};
+use super::parts::{choices, scrolling, search};
 use crate::names;
 use crate::requirements::{Catalogue, Text};
 use crate::run::Run;
 use crate::verdict::coverage;
 
 /// The most tests that are named for one promise.
-const MOST_TESTS: usize = 8;
+const MOST_TESTS: usize = 6;
 
 /// What the run says of one promise.
 #[derive(Default)]
@@ -52,6 +52,7 @@ pub(super) fn section(run: &Run, catalogue: &Catalogue) -> Option<Section> {
     let content = html! {
         p { "This run " (coverage(&run.end)) ": a promise is covered when a check that names it was executed." }
         (choices("promises", "Show the promises that are", &filter))
+        (search("and have the words"))
         (scrolling("Every requirement, and what the run says of it", &table))
     };
     Some(Section { id: "requirements", title: "Requirements", content })

@@ -1,6 +1,7 @@
 //! Files written to do harm: no output may run, move or lie for them.
 
 use cgauge_record::{Event, Outcome, Quantity, Unit, ids};
+use cgauge_reports::capacity::{Capacity, CapacityFormat};
 use cgauge_reports::charts::Chart;
 use cgauge_reports::terminal::Colour;
 use cgauge_reports::{Format, Run};
@@ -56,12 +57,19 @@ pub(crate) fn with_every_text(text: &str) -> Run {
     Run::read_from(file.as_bytes(), "events.jsonl").unwrap()
 }
 
+/// A page without the one script that is its own, which must be there just once.
+fn without_own_script(page: &str) -> String {
+    let own = concat!("<script>", include_str!("../../src/html/script.js"), "</script>");
+    assert_eq!(page.matches(own).count(), 1);
+    page.replace(own, "")
+}
+
 #[test]
 fn no_script_comes_out() {
     let run = with_every_text(SCRIPT);
     assert_eq!(run.end.failed, 1);
     let page = written(&run, Format::Html);
-    let lower = page.to_lowercase();
+    let lower = without_own_script(&page).to_lowercase();
     assert!(
         !lower.contains("<script") && !lower.contains("<img") && !lower.contains("<!--"),
         "{page}"
@@ -72,7 +80,8 @@ fn no_script_comes_out() {
         let outside_code: String = line.split('`').step_by(2).collect();
         assert!(!outside_code.contains("<script") && !outside_code.contains("<img"), "{line}");
     }
-    for chart in run.cases().flat_map(|(_, case)| Chart::of_case(case)) {
+    let gathered = run.configurations.iter().flat_map(Chart::gathered);
+    for chart in run.cases().flat_map(|(_, case)| Chart::of_case(case)).chain(gathered) {
         assert!(!chart.standalone().contains("<script"));
     }
     let junit = written(&run, Format::Junit);
@@ -173,6 +182,83 @@ fn odd_numbers_are_drawn_or_left_out_but_never_break_a_page() {
     assert!(charts.len() >= 25, "{}", charts.len());
     for chart in charts {
         assert!(!chart.contains("NaN") && !chart.contains("inf\""), "{chart}");
+    }
+}
+
+/// Numbers that no picture of several cases and no plan may stumble over.
+#[test]
+fn odd_numbers_harm_no_picture_of_several_cases_and_no_plan() {
+    let families = [
+        ("cpu", "quota::group_burns::case_1", "work done in a period"),
+        ("cpu", "throttling::counters::case_1", "stalls of the thread"),
+        ("memory", "high::growth::case_1", "size with memory.high"),
+        ("memory", "limit::a::case_1", "memory.current"),
+        ("io", "limits::each_limit::case_1", "bytes a second"),
+        ("pids", "bomb::a::case_1", "pids.current"),
+        ("operations", "fork::controllers_absent::depth_01", "one operation"),
+        ("groups", "make_and_remove::depth_01", "one operation"),
+        ("capacity", "groups::node_carries_groups::groups_1_10", "making a group"),
+        (
+            "capacity",
+            "cpu::busy_threads_under_a_limit::threads_1_1::percent_1_100",
+            "longest stall",
+        ),
+        (
+            "capacity",
+            "notification::supervisor_is_told::groups_1_0::mechanism_1_Poll",
+            "hits of the limit",
+        ),
+    ];
+    let numbers = [0.0, -1.0, f64::NAN, f64::INFINITY, f64::MAX, f64::MIN, 5e-324, -1e300, 1e15];
+    let mut lines = Lines::default().start(CONFIG);
+    for (suite, name, metric) in families {
+        let mut case = passing(suite, name, "");
+        for number in numbers {
+            let Event::Series(mut over_time) =
+                series(vec![(0, number), (u64::MAX, -number), (1, number), (1, 0.0)], Some(number))
+            else {
+                unreachable!("a series is a series")
+            };
+            over_time.metric = metric.to_owned();
+            case.records.push(Event::Series(over_time));
+            case.records.push(value(metric, Unit::Nanoseconds, number));
+            case.records.push(check(ids::R132, number, number));
+            let Event::Check(mut share) = check(ids::R067, number, 1.0) else {
+                unreachable!("a check is a check")
+            };
+            share.at_least = Some(Quantity::from(-number));
+            share.what = "the share of the first one".into();
+            share.file = "cpu.weight".into();
+            share.unit = Unit::Ratio;
+            case.records.push(Event::Check(share));
+        }
+        case.records.push(histogram("0:0 18446744073709551615:1", 0, u64::MAX, 3, 1));
+        lines = lines.case(CONFIG, case);
+    }
+    let run = lines.end().read();
+    for format in Format::ALL {
+        assert!(!written(&run, format).is_empty());
+    }
+    for chart in run.configurations.iter().flat_map(Chart::gathered) {
+        let picture = chart.standalone();
+        assert!(!picture.contains("NaN") && !picture.contains("inf\""), "{picture}");
+    }
+    let model = "[node]\ncpus = 1e6\nmemory = \"1\"\n[[service]]\nname = \"x\"\ncount = 1000000\n\
+        threads = 1000000\ncpu = 1e6\ncpu_limit = 1e-300\nmemory = \"1e18\"\nmemory_limit = \"1\"\n";
+    let capacity = Capacity::of(&run, Some(&model.parse().unwrap()));
+    for format in CapacityFormat::ALL {
+        capacity.render(format, &mut Vec::new()).unwrap();
+    }
+}
+
+#[test]
+fn a_megabyte_in_a_name_is_cut() {
+    let name: &'static str = Box::leak("M".repeat(1 << 20).into_boxed_str());
+    let mut case = passing(name, "a", "");
+    case.records.push(series(vec![(0, 1.0), (1, 2.0)], None));
+    let run = Lines::default().start(CONFIG).case(CONFIG, case).end().read();
+    for format in Format::ALL {
+        assert!(written(&run, format).len() < 200_000, "{format}");
     }
 }
 

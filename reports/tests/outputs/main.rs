@@ -1,7 +1,9 @@
 //! What comes out of a run, from `events.jsonl` to each output, for people's eyes
 //! and for machines', for honest files and for hostile ones.
 
+mod browser;
 mod build;
+mod capacity;
 mod comparing;
 mod hostile;
 mod parsers;

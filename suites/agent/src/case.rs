@@ -154,17 +154,13 @@ fn start(
     }
 }
 
-/// The case's group in each hierarchy: `unified=PATH:memory=PATH`.
+/// The case's group for each name that it may ask for: `unified=PATH:memory=PATH`.
 fn groups_of(places: &[Place]) -> String {
-    let each = |it: &Place| {
-        let names = match it.kind() {
-            Kind::Unified => "unified",
-            Kind::Legacy(controllers) => controllers,
-        };
+    let of = |it: &Place| {
         let path = it.case().path().display().to_string();
-        names.split(',').map(|name| format!("{name}={path}")).collect::<Vec<_>>()
+        it.kind().names().into_iter().map(|name| format!("{name}={path}")).collect::<Vec<_>>()
     };
-    places.iter().flat_map(each).collect::<Vec<_>>().join(":")
+    places.iter().flat_map(of).collect::<Vec<_>>().join(":")
 }
 
 /// Moves this process to its home in each legacy hierarchy: no clone puts it there.

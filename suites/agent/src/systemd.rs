@@ -47,7 +47,7 @@ fn trees(mounts: &str, groups: &str) -> Vec<Tree> {
             "" => Kind::Unified,
             // A hierarchy without controllers, by which systemd knows its units.
             named if named.starts_with("name=") => continue,
-            _ => Kind::Legacy(controllers.to_owned()),
+            _ => Kind::named(controllers),
         };
         let Some(root) = mounts.lines().find_map(|it| mounted(it, &kind)) else { continue };
         let base = root.join(group.trim_start_matches('/'));
@@ -66,7 +66,7 @@ fn mounted(line: &str, kind: &Kind) -> Option<PathBuf> {
         Kind::Unified => filesystem == "cgroup2",
         Kind::Legacy(controllers) => {
             let options: Vec<_> = options.split(',').collect();
-            filesystem == "cgroup" && controllers.split(',').all(|it| options.contains(&it))
+            filesystem == "cgroup" && controllers.iter().all(|it| options.contains(&it.as_str()))
         }
     };
     fits.then(|| Path::new(place.split(' ').nth(4).unwrap_or_default()).to_path_buf())
@@ -119,8 +119,8 @@ mod tests {
         );
         insta::assert_snapshot!(shown(HYBRID, &groups), @r#"
         Unified /sys/fs/cgroup/unified/cgauge.slice/cgauge-agent.service
-        Legacy("pids") /sys/fs/cgroup/pids/cgauge.slice/cgauge-agent.service
-        Legacy("cpu,cpuacct") /sys/fs/cgroup/cpu,cpuacct/cgauge.slice/cgauge-agent.service
+        Legacy(["pids"]) /sys/fs/cgroup/pids/cgauge.slice/cgauge-agent.service
+        Legacy(["cpu", "cpuacct"]) /sys/fs/cgroup/cpu,cpuacct/cgauge.slice/cgauge-agent.service
         "#);
     }
 }

@@ -30,8 +30,26 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub enum Kind {
     /// cgroup v2.
     Unified,
-    /// cgroup v1 with these controllers, joined by commas.
-    Legacy(String),
+    /// cgroup v1 with these controllers.
+    Legacy(Vec<String>),
+}
+
+impl Kind {
+    /// What is shown to the agent under this name: `unified`, or `cpu,cpuacct`.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "unified" => Self::Unified,
+            controllers => Self::Legacy(controllers.split(',').map(str::to_owned).collect()),
+        }
+    }
+
+    /// The names under which a case asks for it.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Unified => vec!["unified"],
+            Self::Legacy(controllers) => controllers.iter().map(String::as_str).collect(),
+        }
+    }
 }
 
 /// A hierarchy, and where in it cases are to run.
@@ -45,7 +63,7 @@ pub struct Tree {
 
 impl Tree {
     /// One that is all the agent's own.
-    fn whole(kind: Kind, root: PathBuf) -> Self {
+    pub fn whole(kind: Kind, root: PathBuf) -> Self {
         Self { kind, base: root.clone(), root }
     }
 
@@ -98,7 +116,7 @@ fn legacy(quiet: MsFlags) -> Result<Vec<Tree>, boot::Error> {
         let target = format!("{MOUNT}/{name}");
         match mount_at("cgroup", &target, quiet, Some(name)) {
             Ok(()) => {
-                trees.push(Tree::whole(Kind::Legacy(name.to_owned()), target.into()));
+                trees.push(Tree::whole(Kind::named(name), target.into()));
             }
             // The table lists what the unified hierarchy alone offers as well: a
             // case that asks for it is told that it is not here.
@@ -163,7 +181,7 @@ impl Place {
     /// Gives the groups what they need before a process may enter: a legacy cpuset
     /// starts empty, and CPUs come online after it was made.
     pub fn settle(&self) -> Result<(), Refusal> {
-        if self.kind != Kind::Legacy("cpuset".to_owned()) {
+        if self.kind == Kind::Unified || !self.kind.names().contains(&"cpuset") {
             return Ok(());
         }
         for file in ["cpuset.cpus", "cpuset.mems"] {

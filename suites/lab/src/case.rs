@@ -84,7 +84,10 @@ impl Lab {
     pub fn legacy(&self, controller: &str) -> Result<&Group, Stop> {
         let found = self.roots.iter().find(|(name, _)| name == controller);
         found.map(|(_, group)| group).ok_or_else(|| {
-            self.skip(&format!("this kernel has no {controller} controller for legacy hierarchies"))
+            self.skip(&format!(
+                "this kernel has no {controller} controller for legacy hierarchies ({})",
+                option_of(controller)
+            ))
         })
     }
 
@@ -181,5 +184,20 @@ impl Lab {
     /// Records a number over time, and the limit that it is to be seen against.
     pub fn series(&self, metric: &str, unit: Unit, points: &[(Duration, f64)], limit: Option<f64>) {
         self.recorder.series(metric, unit, points, limit);
+    }
+}
+
+/// What a kernel is to be built with to have a controller in a legacy hierarchy.
+fn option_of(controller: &str) -> String {
+    match controller {
+        // What these did on legacy hierarchies alone became an option in 6.11 and 6.12.
+        "memory" => "CONFIG_MEMCG_V1".to_owned(),
+        "cpuset" => "CONFIG_CPUSETS_V1".to_owned(),
+        "blkio" => "CONFIG_BLK_CGROUP".to_owned(),
+        "cpu" => "CONFIG_CGROUP_SCHED".to_owned(),
+        "devices" => "CONFIG_CGROUP_DEVICE".to_owned(),
+        "net_cls" => "CONFIG_CGROUP_NET_CLASSID".to_owned(),
+        "perf_event" => "CONFIG_CGROUP_PERF".to_owned(),
+        other => format!("CONFIG_CGROUP_{}", other.to_uppercase()),
     }
 }

@@ -14,7 +14,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::group::Group;
 use crate::kernel::{Open, Refusal};
-use crate::lies;
+use crate::lies::{self, Silences};
 use crate::stop::Stop;
 use crate::time::now;
 
@@ -27,6 +27,7 @@ pub struct Notifier {
     event: EventFd,
     _file: Open,
     name: String,
+    silences: Silences,
 }
 
 /// Notifications that arrived.
@@ -58,6 +59,7 @@ impl Notifier {
             event,
             _file: open,
             name: file.to_owned(),
+            silences: Silences::default(),
         }))
     }
 
@@ -77,7 +79,8 @@ impl Notifier {
                 PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
             let mut watched = [PollFd::new(self.event.as_fd(), PollFlags::POLLIN)];
             match poll(&mut watched, timeout) {
-                Ok(0) => return Ok(None),
+                Ok(0) if !self.silences.broken(&self.name) => return Ok(None),
+                Ok(0) => return Ok(Some(Notice { at: now(), count: 1 })),
                 Ok(_) => {}
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(Stop::broken("poll an eventfd")(errno)),

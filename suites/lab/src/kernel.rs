@@ -20,7 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::lies;
+use crate::lies::{self, Silences};
 use crate::time::{now, pause};
 
 /// What was asked of the kernel when it refused.
@@ -144,7 +144,12 @@ impl Dir {
         let access = flags & OFlag::O_ACCMODE;
         let next = if access == OFlag::O_RDONLY { Asked::Read } else { Asked::Write };
         openat(&self.fd, file, flags | OFlag::O_CLOEXEC, Mode::empty())
-            .map(|fd| Open { file: fd.into(), path: self.path.join(file), held: None })
+            .map(|fd| Open {
+                file: fd.into(),
+                path: self.path.join(file),
+                held: None,
+                silences: Silences::default(),
+            })
             .map_err(|errno| self.refusal(Request::Open, file, lies::of_opening(next, file, errno)))
     }
 
@@ -244,6 +249,7 @@ pub struct Open {
     path: PathBuf,
     /// What is left to show of a text that a lie was told about.
     held: Option<io::Cursor<Vec<u8>>>,
+    silences: Silences,
 }
 
 impl Open {
@@ -271,14 +277,16 @@ impl Read for Open {
 impl Write for Open {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
+        let again = lies::is_written_again(&self.path);
         let Some(told) = lies::told(Asked::Write, self.name()) else {
             let answer = self.file.write(bytes);
             let parent_has = || self.of_parent().exists();
-            lies::note_write(self.name(), &text, answer.is_err(), parent_has);
+            lies::note_write(self.name(), &text, answer.is_err(), again, parent_has);
             return answer;
         };
         let answer = match (told, lies::written(told, &text)) {
             (_, None) => Ok(bytes.len()),
+            (Told::Stuck, _) if again => Ok(bytes.len()),
             (Told::OnParent, Some(text)) => self.on_parent(text.as_bytes()),
             (Told::Forgotten, Some(text)) => {
                 lies::forget(self.path.clone(), &text);
@@ -306,7 +314,11 @@ impl Open {
         let deadline = now() + patience;
         let timeout = PollTimeout::try_from(patience.as_millis()).unwrap_or(PollTimeout::MAX);
         let mut watched = [PollFd::new(self.as_fd(), PollFlags::POLLPRI)];
-        if poll(&mut watched, timeout)? > 0 && !lies::notified(self.name()) {
+        if poll(&mut watched, timeout)? == 0 {
+            let unfounded = self.silences.broken(self.name());
+            return Ok(if unfounded { PollFlags::POLLPRI } else { PollFlags::empty() });
+        }
+        if !lies::notified(self.name()) {
             pause(deadline.saturating_sub(now()));
             return Ok(PollFlags::empty());
         }

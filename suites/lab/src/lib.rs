@@ -8,6 +8,7 @@
 mod case;
 pub mod check;
 pub mod cpus;
+pub mod datagrams;
 pub mod disk;
 pub mod eventfd;
 pub mod filesystem;
@@ -23,7 +24,9 @@ pub mod netfilter;
 pub mod nodes;
 mod options;
 pub mod parse;
+pub mod perf;
 pub mod process;
+pub mod rates;
 pub mod stacked;
 mod stop;
 pub mod swap;

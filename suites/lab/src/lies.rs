@@ -14,6 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +54,15 @@ pub fn aside<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// By how many thousandths what a benchmark times is to be made slower.
+#[must_use]
+pub fn slowed_by() -> u32 {
+    match layer() {
+        Layer::Slow(thousandths) => *thousandths,
+        _ => 0,
+    }
+}
+
 /// Whether this case runs under a lie.
 pub(crate) fn are_told() -> bool {
     matches!(layer(), Layer::Lies(_))
@@ -60,7 +70,7 @@ pub(crate) fn are_told() -> bool {
 
 /// Whether no lie is told or noted.
 pub(crate) fn are_unheard_of() -> bool {
-    layer().is_honest()
+    matches!(layer(), Layer::Honest | Layer::Slow(_))
 }
 
 /// The lie to tell about this request.
@@ -103,6 +113,7 @@ pub(crate) fn read(file: &str, path: &Path, answer: io::Result<String>) -> io::R
     let shown = |told| match (told, honest.clone()) {
         (Told::Refused | Told::OtherErrno, answer) => answered(told, answer),
         (Told::Accepted, answer) => Ok(answer.unwrap_or_default()),
+        (Told::OnParent, answer) => of_parent(path).or(answer),
         (_, answer) => answer.map(|it| shown(told, path, it)),
     };
     let answer = match told(Asked::Read, file) {
@@ -168,6 +179,13 @@ pub(crate) fn shown(told: Told, path: &Path, text: String) -> String {
     }
 }
 
+/// What the same file of the parent's shows.
+fn of_parent(path: &Path) -> Result<String, Errno> {
+    let parent = path.parent().and_then(Path::parent).ok_or(Errno::ENOENT)?;
+    let file = parent.join(path.file_name().unwrap_or_default());
+    std::fs::read_to_string(file).map_err(|it| errno_of(&it))
+}
+
 /// What is written in place of `text`; nothing where the request is not to
 /// reach the kernel.
 pub(crate) fn written(told: Told, text: &str) -> Option<String> {
@@ -177,6 +195,16 @@ pub(crate) fn written(told: Told, text: &str) -> Option<String> {
         Told::Halved => Some(each_number(text, |it| it / 2)),
         _ => Some(text.to_owned()),
     }
+}
+
+/// Whether the file at `path` was written before in this process.
+pub(crate) fn is_written_again(path: &Path) -> bool {
+    static WRITTEN: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
+    if are_unheard_of() {
+        return false;
+    }
+    let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    !written.get_or_insert_default().insert(path.to_path_buf())
 }
 
 /// Writes `text` to the file at `path` when the case no longer looks.
@@ -213,8 +241,15 @@ pub(crate) fn of_opening(request: Asked, file: &str, errno: Errno) -> Errno {
 
 /// Notes the lies about a write of `text`, which was refused or not, to a file
 /// that the parent has, too, or not.
-pub(crate) fn note_write(file: &str, text: &str, refused: bool, parent_has: impl Fn() -> bool) {
+pub(crate) fn note_write(
+    file: &str,
+    text: &str,
+    refused: bool,
+    again: bool,
+    parent_has: impl Fn() -> bool,
+) {
     note(Asked::Write, file, |told| match told {
+        Told::Stuck => again && !refused,
         Told::Accepted | Told::OtherErrno => refused,
         Told::Doubled | Told::Halved | Told::Forgotten => {
             written(told, text).as_deref() != Some(text)
@@ -253,7 +288,7 @@ pub(crate) fn listed(names: Vec<String>, more: impl Fn() -> Vec<String>) -> Vec<
 
 /// Whether a notification is passed on; a late one is held up here.
 pub(crate) fn notified(file: &str) -> bool {
-    note(Asked::Watch, file, |_| true);
+    note(Asked::Watch, file, |told| told != Told::Unfounded);
     match told(Asked::Watch, file) {
         Some(Told::Swallowed) => false,
         Some(Told::Late) => {
@@ -261,6 +296,20 @@ pub(crate) fn notified(file: &str) -> bool {
             true
         }
         _ => true,
+    }
+}
+
+/// How often a watcher's wait came to nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Silences(AtomicU32);
+
+impl Silences {
+    /// Whether a change of `file` is told all the same where none was told in time:
+    /// each second time, so that who waits until all is quiet comes to an end.
+    pub(crate) fn broken(&self, file: &str) -> bool {
+        note(Asked::Watch, file, |told| told == Told::Unfounded);
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        told(Asked::Watch, file) == Some(Told::Unfounded) && before.is_multiple_of(2)
     }
 }
 

@@ -14,7 +14,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::group::Group;
 use crate::kernel::Open;
-use crate::lies;
+use crate::lies::{self, Silences};
 use crate::stop::Stop;
 use crate::time::now;
 
@@ -33,6 +33,7 @@ pub struct Watch {
     file: Open,
     name: String,
     inotify: Option<Inotify>,
+    silences: Silences,
 }
 
 /// A notification that arrived.
@@ -59,7 +60,7 @@ impl Watch {
                 Some(inotify_on(group, file).map_err(Stop::broken("watch with inotify"))?)
             }
         };
-        Ok(Self { file: open, name: file.to_owned(), inotify })
+        Ok(Self { file: open, name: file.to_owned(), inotify, silences: Silences::default() })
     }
 
     /// Waits for the next notification; `None` if there is none in time.
@@ -78,7 +79,8 @@ impl Watch {
             let ready = poll(&mut watched, timeout);
             let mut at = now();
             match ready {
-                Ok(0) => return Ok(None),
+                Ok(0) if !self.silences.broken(&self.name) => return Ok(None),
+                Ok(0) => return Ok(Some(Wake { at, text: read_anew(&mut self.file)? })),
                 Ok(_) => {}
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(Stop::broken("poll")(errno)),

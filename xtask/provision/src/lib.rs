@@ -6,6 +6,7 @@
 //! machine's [`Tools`], and a `say` for what takes long.
 
 mod apt;
+mod build;
 mod cache;
 mod failed;
 mod image;
@@ -22,6 +23,7 @@ mod tools;
 mod userland;
 
 pub use apt::{FetchError, When};
+pub use build::{BuildError, build};
 pub use cache::{Cache, CacheError, Lock, Scratch};
 pub use failed::Failed;
 pub use image::{ImageError, ImageHeader, NotBootable, check};

@@ -92,7 +92,7 @@ fn quota_of_the_parent_holds_for_its_children(lab: Lab) -> Outcome {
 
 /// A child may always be given its parent's quota and period, also after the kernel has stretched the parent's period because its timer was late (2e8e19226398 lost precision there, until 4929a4e6faa0 in 5.4).
 #[rstest]
-fn child_may_have_its_parents_part_of_a_stretched_period(lab: Lab) -> Outcome {
+fn bug_2_child_may_have_its_parents_part_of_a_stretched_period(lab: Lab) -> Outcome {
     let parent = lab.legacy("cpu")?.make("parent")?;
     let child = parent.make("child")?;
     let from_ns = soon();

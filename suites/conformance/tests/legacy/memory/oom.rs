@@ -140,7 +140,7 @@ fn task_waits_until_there_is_room(lab: Lab, #[case] room: &str) -> Outcome {
 #[rstest]
 #[case::by_its_own_limit("group")]
 #[case::by_its_parents_limit("parent")]
-fn each_kill_is_told_once(lab: Lab, #[case] limited: &str) -> Outcome {
+fn bug_9_each_kill_is_told_once(lab: Lab, #[case] limited: &str) -> Outcome {
     const KILLS: u64 = 3;
     let root = lab.legacy("memory")?;
     let parent = hierarchical(root, "parent")?;

@@ -49,17 +49,19 @@ fn soon() -> u64 {
 /// now can begin.
 ///
 /// A thread that is throttled sees when periods begin, and they keep their beat
-/// as long as the group is there, also while nobody runs.
-fn in_step(group: &Group, period_us: u64) -> Result<u64, Stop> {
+/// as long as the group is there, also while nobody runs. As many burn as it takes
+/// to be throttled, each on a CPU of its own.
+fn in_step(group: &Group, period_us: u64, threads: u32) -> Result<u64, Stop> {
     let period = period_us * 1000;
-    let load = Burn { stall_us: 3000, ..burner(1, 1, Millis(period_us * 9 / 4000)) };
+    let load = Burn { stall_us: 3000, ..burner(threads, threads, Millis(period_us * 9 / 4000)) };
     let probe = group.load(&Burn { from_ns: soon(), ..load })?.truth(PATIENCE)?;
     let stall = probe.threads[0].stalls.iter().rfind(|it| it.turns > 0);
     let stall = stall.ok_or_else(|| {
-        Stop::Broken("a thread without end was not throttled in two periods".into())
+        Stop::Broken("threads without end were not throttled in two periods".into())
     })?;
     let beat = (probe.began_ns + stall.at_ns + stall.ns) % period;
-    Ok(soon().next_multiple_of(period) + beat + 3 * MILLISECOND)
+    // What the probe took too much is paid back by then.
+    Ok(soon().next_multiple_of(period) + period + beat + 3 * MILLISECOND)
 }
 
 /// What all threads of a load burnt, in nanoseconds.

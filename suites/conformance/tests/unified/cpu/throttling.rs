@@ -41,7 +41,7 @@ fn limited(
     load: &Burn,
 ) -> Result<(truth::Burn, Counters), Stop> {
     group.set("cpu.max", format!("{limit_us} {period_us}"))?;
-    let load = Burn { from_ns: in_step(group, period_us)?, ..load.clone() };
+    let load = Burn { from_ns: in_step(group, period_us, 1)?, ..load.clone() };
     let mut running = group.load(&load)?;
     wait_until_just_before(&load);
     let before = Counters::of(group)?;
@@ -95,11 +95,7 @@ fn counters_agree_with_the_stall_that_the_thread_saw(
         .file("cpu.stat")
         .unit(Unit::Microseconds)
         .observed(counted.throttled_us)
-        .between(
-            stalled_us - stalls.len() as u64 * 300,
-            stalled_us,
-            "the sum of the stalls that the one thread saw between two of its turns: each is as long as the throttling, the turn itself and the way from the timer to the thread, some hundred microseconds",
-        );
+        .between(stalled_us - stalls.len() as u64 * 300, stalled_us, SEEN);
     lab.accounting("periods that went by")
         .covers([R076, S26])
         .file("cpu.stat")
@@ -140,19 +136,21 @@ fn counters_agree_with_the_stall_that_the_thread_saw(
 #[case::two(2)]
 #[case::four(4)]
 fn all_threads_stall_once_their_limit_is_burnt(lab: Lab, #[case] threads: u32) -> Outcome {
-    const PERIODS: u64 = 5;
     const LIMIT: u64 = 50;
+    // So many that what CPUs take too much in the last is a tenth of all at the most.
+    let periods: u64 = if threads == 4 { 30 } else { 10 };
     let group = lab.group("group")?;
     // CPUs that await each other stall for up to four ticks too.
     let short = if threads == 1 { 2000 } else { 25_000 };
-    let load = Burn { stall_us: short, ..burner(threads, threads, Millis(PERIODS * 100 - 4)) };
+    let load = Burn { stall_us: short, ..burner(threads, threads, Millis(periods * 100 - 4)) };
     let (truth, counted) = limited(&group, (LIMIT * 1000, 100_000), &load)?;
     let many = u64::from(threads);
     let stall = (100 - LIMIT / many) * MILLISECOND;
-    let late = tick()? * if many == 1 { 1 } else { 2 * many };
-    // What all take too much may be more than a limit: then one pays it back for
-    // a whole period.
-    let skipped = u64::from(many * late > LIMIT * MILLISECOND);
+    // A CPU that awaits the turns of the others comes so much later to its tick, and
+    // its thread as much later to its next look at the clock.
+    let wait = (many - 1) * tick()?;
+    let late = if many == 1 { tick()? } else { 2 * (tick()? + wait) };
+    let stalls: u64 = truth.threads.iter().map(|it| it.stall_count).sum();
     let mut stalled_us = 0;
     for (nth, thread) in truth.threads.iter().enumerate() {
         stalled_us += thread.stalled_ns / 1000;
@@ -177,12 +175,18 @@ fn all_threads_stall_once_their_limit_is_burnt(lab: Lab, #[case] threads: u32) -
                 (stall + (many + 1) * late).min(200 * MILLISECOND),
                 "as the mean, and what any of them took too much in a period is taken back in the next, at most by a whole period",
             );
-        lab.enforcement(&format!("stalls of thread {} of {threads}", nth + 1))
-            .covers([S25])
-            .file("cpu.max")
-            .unit(Unit::Events)
-            .observed(thread.stall_count)
-            .between(PERIODS - skipped, PERIODS, "one in each of five periods, of which the last ends when the load is over; one for two where a CPU pays back for a whole one");
+        // With several CPUs what one leaves may let another run once more in a period.
+        if many == 1 {
+            lab.enforcement("stalls of the one thread")
+                .covers([S25])
+                .file("cpu.max")
+                .unit(Unit::Events)
+                .observed(thread.stall_count)
+                .equals(
+                    periods,
+                    "one in each period, of which the last ends when the load is over",
+                );
+        }
     }
     lab.enforcement("CPU time of all threads")
         .covers([R072, S25])
@@ -190,9 +194,9 @@ fn all_threads_stall_once_their_limit_is_burnt(lab: Lab, #[case] threads: u32) -
         .unit(Unit::Nanoseconds)
         .observed(burnt(&truth))
         .between(
-            PERIODS * LIMIT * MILLISECOND - many * MILLISECOND,
-            PERIODS * LIMIT * MILLISECOND + many * (late + MILLISECOND),
-            "50 ms in each of 5 periods, and what each CPU takes too much in the last; a millisecond may stay with each from period to period (min_cfs_rq_runtime)",
+            periods * LIMIT * MILLISECOND - many * MILLISECOND,
+            periods * LIMIT * MILLISECOND + many * (late + MILLISECOND),
+            "50 ms in each period, and what each CPU takes too much in the last; a millisecond may stay with each, from before the first or after the last (min_cfs_rq_runtime)",
         );
     lab.accounting("time for which the CPUs of the group were throttled")
         .covers([R076, S26])
@@ -200,9 +204,9 @@ fn all_threads_stall_once_their_limit_is_burnt(lab: Lab, #[case] threads: u32) -
         .unit(Unit::Microseconds)
         .observed(counted.throttled_us)
         .between(
-            stalled_us * (20 - 2 * many) / 20,
-            stalled_us * 21 / 20,
-            "each CPU's time counts, and each has one thread: the sum of what they saw, less a tenth for each CPU that is awaited before a thread sees that its stall is over",
+            stalled_us - stalls * (2 * wait / 1000 + 300),
+            stalled_us,
+            "each CPU's time counts, and each has one thread: the sum of what they saw, less the turn before and after a stall, of which each may have waited for the other CPUs first, a tick for each; and some hundred microseconds from the timer to the thread",
         );
     lab.value(
         "the longest stall over the period",
@@ -216,9 +220,9 @@ fn all_threads_stall_once_their_limit_is_burnt(lab: Lab, #[case] threads: u32) -
     Ok(())
 }
 
-/// Many threads on many CPUs that ask for less than their limit are let be (512ac999d275: what a CPU had left of its slice expired, until de53fd7aedb1 in 5.4).
+/// Known bug 1: many threads on many CPUs that ask for less than their limit are let be (512ac999d275: what a CPU had left of its slice expired, until de53fd7aedb1 in 5.4).
 #[rstest]
-fn many_threads_below_their_limit_are_not_throttled(lab: Lab) -> Outcome {
+fn bug_1_many_threads_below_their_limit_are_not_throttled(lab: Lab) -> Outcome {
     const PERIODS: u64 = 5;
     const SLICE_US: u64 = 5000;
     let group = lab.group("group")?;
@@ -238,16 +242,24 @@ fn many_threads_below_their_limit_are_not_throttled(lab: Lab) -> Outcome {
     pause(Duration::from_nanos(load.from_ns - 5 * MILLISECOND).saturating_sub(now()));
     group.set("cpu.max", format!("{limit_us} 100000"))?;
     let truth = running.truth(PATIENCE)?;
-    lab.enforcement("CPU time of 16 threads that ask for less than their limit")
+    let work = |it: &truth::Burn| it.threads.iter().map(|it| it.turns).sum::<u64>();
+    lab.enforcement("turns of 16 threads that ask for less than their limit")
         .covers([R072, R073])
         .file("cpu.max")
-        .unit(Unit::Nanoseconds)
-        .observed(burnt(&truth))
+        .unit(Unit::Count)
+        .observed(work(&truth))
         .between(
-            burnt(&free) * 95 / 100,
-            burnt(&free) * 105 / 100,
-            "what the same threads burnt without a limit; the way in and out of sleep, a quarter of it, depends on who else is awake",
+            work(&free) * 24 / 25,
+            work(&free) * 26 / 25,
+            "what the same threads did without a limit: each has 25 bursts, of the same CPU time by its own clock; of one, the last may be cut off, and more than that does no tick within a burst take away",
         );
+    lab.value("CPU time of the threads", Unit::Nanoseconds, burnt(&truth), Neither);
+    lab.enforcement("periods in which they were throttled")
+        .covers([R072, R076])
+        .file("cpu.stat")
+        .unit(Unit::Events)
+        .observed(group.key("cpu.stat", "nr_throttled")?)
+        .equals(0, "they never reach their limit");
     lab.enforcement("time for which they were throttled")
         .covers([R072, R076])
         .file("cpu.stat")
@@ -280,31 +292,29 @@ fn throttling_from_above_is_counted_locally(lab: Lab) -> Outcome {
     parent.enable("cpu")?;
     let child = parent.make("child")?;
     parent.set("cpu.max", "20000 50000")?;
-    let before = [&parent, &child].map(|it| it.key(LOCAL, "throttled_usec"));
-    let [of_parent, of_child] = before;
-    let (of_parent, of_child) = (of_parent?, of_child?);
+    let from_ns = in_step(&child, 50_000, 1)?;
+    let load = Burn { from_ns, stall_us: 2000, ..burner(1, 1, Millis(6 * 50 - 4)) };
+    let mut running = child.load(&load)?;
+    wait_until_just_before(&load);
+    let of_parent = parent.key(LOCAL, "throttled_usec")?;
+    let of_child = child.key(LOCAL, "throttled_usec")?;
     let own = Counters::of(&parent)?;
-    let load = Burn { from_ns: soon(), stall_us: 2000, ..burner(1, 1, Millis(300)) };
-    let truth = child.load(&load)?.truth(PATIENCE)?;
+    let truth = running.truth(PATIENCE)?;
     let own = Counters::since(&parent, own)?;
-    for (who, group, before) in [("parent", &parent, of_parent), ("child", &child, of_child)] {
-        let counted = group.key(LOCAL, "throttled_usec")? - before;
-        if who == "child" {
-            lab.accounting("time for which the child was throttled by its parent's limit")
-                .covers([R076])
-                .file(LOCAL)
-                .unit(Unit::Microseconds)
-                .observed(counted)
-                .between(own.throttled_us * 95 / 100, own.throttled_us * 105 / 100, "kernel/sched/core.c, cpu_local_stat_show: the group's own time of being throttled, whoever's limit it is; the parent's has one CPU with one thread");
-        } else {
-            lab.value(
-                "local throttling of the parent, which has no thread",
-                Unit::Microseconds,
-                counted,
-                Neither,
-            );
-        }
-    }
+    let thread = &truth.threads[0];
+    let (stalled_us, stalls) = (thread.stalled_ns / 1000, thread.stall_count);
+    lab.accounting("time for which the child was throttled by its parent's limit")
+        .covers([R076])
+        .file(LOCAL)
+        .unit(Unit::Microseconds)
+        .observed(child.key(LOCAL, "throttled_usec")? - of_child)
+        .between(stalled_us - stalls * 300, stalled_us, SEEN);
+    lab.value(
+        "local throttling of the parent, which has no thread",
+        Unit::Microseconds,
+        parent.key(LOCAL, "throttled_usec")? - of_parent,
+        Neither,
+    );
     lab.accounting("periods in which the child's own limit throttled it")
         .covers([R076])
         .file("cpu.stat")
@@ -322,12 +332,12 @@ fn throttling_from_above_is_counted_locally(lab: Lab) -> Outcome {
         .file("cpu.stat")
         .unit(Unit::Microseconds)
         .observed(own.throttled_us)
-        .at_least(
-            truth.threads[0].stalled_ns / 1000 * 95 / 100,
-            "the stalls of the one thread, less the way from the timer to it",
-        );
+        .between(stalled_us - stalls * 300, stalled_us, SEEN);
     Ok(())
 }
+
+/// Why throttling is as long as a thread's stalls.
+const SEEN: &str = "the sum of the stalls that the one thread saw between two of its turns: each is as long as the throttling, the turn itself and the way from the timer to the thread, some hundred microseconds";
 
 /// What a group leaves of its limit it may burn later, up to its burst, and the counters say how much that was.
 #[rstest]
@@ -341,7 +351,7 @@ fn burst_spends_what_was_left(lab: Lab, #[case] burst_us: u64) -> Outcome {
     group.set("cpu.max", "8000 20000")?;
     // Early in a period, 14 ms of CPU time in each fifth period.
     let load = Burn {
-        from_ns: in_step(&group, 20_000)?,
+        from_ns: in_step(&group, 20_000, 1)?,
         burst_us: 14_000,
         every_us: 100_000,
         stall_us: 2000,
@@ -392,22 +402,24 @@ fn burst_spends_what_was_left(lab: Lab, #[case] burst_us: u64) -> Outcome {
         .file("cpu.max.burst")
         .unit(Unit::Nanoseconds)
         .observed(thread.cpu_ns)
-        .between(SLOTS * 14 * MILLISECOND * 97 / 100, SLOTS * 15 * MILLISECOND, "14 ms in each of six turns, at once or in two periods, and the way in and out of sleep");
+        .between(SLOTS * 14 * MILLISECOND, SLOTS * 14 * MILLISECOND + SLOTS * MILLISECOND / 2, "14 ms by its own clock in each of six turns, at once or in two periods, and the way in and out of sleep, some hundred microseconds");
     if let (Some(before), Some(after)) = (before, bursts()?) {
-        let excess = (14 * MILLISECOND - LIMIT) / 1000;
-        let (least, most) = if burst_us == 0 { (0, 0) } else { (SLOTS, SLOTS) };
+        let (turns, excess, kept) = match burst_us {
+            0 => (0, 0, 0),
+            _ => (SLOTS, (thread.cpu_ns - SLOTS * LIMIT) / 1000, 1000),
+        };
         lab.accounting("periods in which a burst was spent")
             .covers([R078])
             .file("cpu.stat")
             .unit(Unit::Events)
             .observed(after[0] - before[0])
-            .between(least, most, "one in each turn with a burst, none without");
+            .equals(turns, "one in each turn with a burst, none without");
         lab.accounting("what was spent beyond the limit")
             .covers([R078])
             .file("cpu.stat")
             .unit(Unit::Microseconds)
             .observed(after[1] - before[1])
-            .between(least * (excess - 1000), most * (excess + 2000), "14 ms less the limit of 8 in each turn; up to 1 ms stays with the CPU and slices are of 5 ms");
+            .between(excess - kept, excess + kept, "what the thread burnt in its turns by its own clock, less the limit of 8 ms in each; up to 1 ms that was drawn stays with the CPU (min_cfs_rq_runtime), from before the first turn or after the last");
     }
     Ok(())
 }
@@ -420,7 +432,7 @@ fn burst_is_bounded(lab: Lab) -> Outcome {
     group.set("cpu.max", "8000 40000")?;
     group.set("cpu.max.burst", 8000)?;
     // Twenty periods are saved before it begins.
-    let from_ns = in_step(&group, 40_000)? + 800 * MILLISECOND;
+    let from_ns = in_step(&group, 40_000, 1)? + 800 * MILLISECOND;
     let load = Burn { from_ns, stall_us: 5000, ..burner(1, 1, Millis(156)) };
     let truth = group.load(&load)?.truth(PATIENCE)?;
     lab.enforcement("CPU time in four periods after twenty were saved")

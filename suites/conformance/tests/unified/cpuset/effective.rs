@@ -15,9 +15,18 @@ fn empty_set_inherits(lab: Lab) -> Outcome {
     let child = parent.make("child")?;
     child.enable("cpuset")?;
     let leaf = child.make("leaf")?;
-    for (written, effective) in [("", "0-7"), ("2-5", "2-5"), ("0,7", "0,7"), ("\n", "0-7")] {
-        if !written.is_empty() {
-            parent.set(CPUS, written)?;
+    for (written, of_child, effective) in [
+        ("", "", "0-7"),
+        ("2-5", "", "2-5"),
+        ("2-5", "2-5", "2-5"),
+        ("2-5", "\n", "2-5"),
+        ("0,7", "", "0,7"),
+        ("\n", "", "0-7"),
+    ] {
+        for (group, written) in [(&parent, written), (&child, of_child)] {
+            if !written.is_empty() {
+                group.set(CPUS, written)?;
+            }
         }
         for (role, group) in [("the parent", &parent), ("the child", &child), ("the leaf", &leaf)] {
             lab.interface(&format!("CPUs of {role} after {written:?} was written to the parent"))
@@ -26,13 +35,17 @@ fn empty_set_inherits(lab: Lab) -> Outcome {
                 .observed(group.line(EFFECTIVE)?)
                 .equals(effective, "cgroup-v2.rst, cpuset.cpus: \"An empty value indicates that the cgroup is using the same setting as the nearest cgroup ancestor with a non-empty\" one");
         }
-        for (role, group) in [("the child", &child), ("the leaf", &leaf)] {
-            lab.interface(&format!("the set that {role} asked for"))
-                .covers([R139])
-                .file(CPUS)
-                .observed(group.line(CPUS)?)
-                .equals("", "what was never written stays empty");
-        }
+        lab.interface("the set that the child asked for")
+            .covers([R139])
+            .file(CPUS)
+            .observed(child.line(CPUS)?)
+            .equals(of_child.trim(), "what was not written, or taken back, is empty");
+        lab.interface("the set that the leaf asked for")
+            .covers([R139])
+            .file(CPUS)
+            .beyond_lies("nothing is written to it, and no lie puts CPUs into an empty line")
+            .observed(leaf.line(CPUS)?)
+            .equals("", "what was never written stays empty");
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::{CPUS, EFFECTIVE, PARTITION};
 
 /// A CPU that goes offline leaves every effective set and no other, and comes back to all that had it.
 #[rstest]
-fn effective_sets_follow_the_cpus_that_are_online(lab: Lab) -> Outcome {
+fn bug_22_effective_sets_follow_the_cpus_that_are_online(lab: Lab) -> Outcome {
     needs_eight(&lab)?;
     let whole = lab.whole_hierarchy()?;
     let group = lab.group("group")?;

@@ -3,8 +3,10 @@
 
 use cgauge_lab::nodes::{Holder, needs_two_nodes};
 use cgauge_lab::prelude::*;
+use nix::errno::Errno;
+use nix::libc;
 
-use crate::MEMS;
+use crate::{CPUS, MEMS};
 
 /// New memory comes from the group's nodes alone.
 #[rstest]
@@ -12,6 +14,8 @@ fn memory_comes_from_the_groups_nodes(lab: Lab, #[values("0", "1")] node: &str) 
     needs_two_nodes(&lab)?;
     let group = lab.group("group")?;
     group.set(MEMS, node)?;
+    // It runs beside the other node, where its memory would come from without that.
+    group.set(CPUS, if node == "0" { "7" } else { "0" })?;
     let holder = Holder::start(&group)?;
     lab.enforcement(&format!("pages on the nodes after {node} was set"))
         .covers([R142])
@@ -30,14 +34,48 @@ fn memory_comes_from_the_groups_nodes(lab: Lab, #[values("0", "1")] node: &str) 
     Ok(())
 }
 
+/// `set_mempolicy` chooses among the group's nodes, and reaches none outside.
+#[rstest]
+#[case::one_of_them("0-1", 0b10, "ok")]
+#[case::some_of_them("0", 0b11, "ok")]
+#[case::none_of_them("0", 0b10, "EINVAL")]
+#[case::none_of_the_other("1", 0b01, "EINVAL")]
+fn policy_stays_within_the_group(
+    lab: Lab,
+    #[case] nodes: &str,
+    #[case] wanted: u64,
+    #[case] answer: &str,
+) -> Outcome {
+    const BIND: i32 = 2;
+    needs_two_nodes(&lab)?;
+    let group = lab.group("group")?;
+    group.set(MEMS, nodes)?;
+    let process = group.spawn(|| {
+        // SAFETY: the kernel reads one word, of which it is told the bits.
+        let bound = unsafe { libc::syscall(libc::SYS_set_mempolicy, BIND, &wanted, 64) };
+        match Errno::result(bound) {
+            Ok(_) => "ok".to_owned(),
+            Err(errno) => format!("{errno:?}"),
+        }
+    })?;
+    lab.enforcement("the answer to set_mempolicy")
+        .covers([R142])
+        .file(MEMS)
+        .unit(Unit::Errno)
+        .observed(process.finish()?)
+        .equals(answer, "set_mempolicy(2): the nodes are those of nodemask that the process's cpuset allows; with none left it is EINVAL");
+    Ok(())
+}
+
 /// Memory that is already there moves to the group's new nodes.
 #[rstest]
 fn change_of_nodes_moves_memory(lab: Lab) -> Outcome {
     needs_two_nodes(&lab)?;
     let group = lab.group("group")?;
     group.set(MEMS, "0")?;
+    group.set(CPUS, "7")?;
     let holder = Holder::start(&group)?;
-    for (written, expected) in [("1", "0 200"), ("0", "200 0"), ("0-1", "200 0"), ("1", "0 200")] {
+    for (written, expected) in [("1", "0 200"), ("0-1", "0 200"), ("0", "200 0"), ("1", "0 200")] {
         group.set(MEMS, written)?;
         let (seen, took) = holder.settle(expected)?;
         lab.latencies("from the write to the last page on its node", &[took]);

@@ -76,6 +76,100 @@ fn partition_has_its_cpus_to_itself(
     Ok(())
 }
 
+/// A partition hands CPUs on to a partition below it, which has them to itself.
+#[rstest]
+fn partition_below_a_partition_takes_cpus_of_its_parent(
+    lab: Lab,
+    #[values("root", "isolated")] kind: &str,
+) -> Outcome {
+    needs_eight(&lab)?;
+    let whole = lab.whole_hierarchy()?;
+    let top = whole.root().make("top")?;
+    top.set(CPUS, "2-5")?;
+    top.enable("cpuset")?;
+    top.set(PARTITION, "root")?;
+    let (inner, resident) = (top.make("inner")?, top.make("resident")?);
+    let (inside, beside) = (inner.sleeper()?, resident.sleeper()?);
+    inner.set(CPUS, "2-3")?;
+    for (state, rest) in [(kind, "4-5"), ("member", "2-5"), (kind, "4-5")] {
+        inner.set(PARTITION, state)?;
+        lab.hierarchy(&format!("the state after {state} was written"))
+            .covers([R144])
+            .file(PARTITION)
+            .observed(inner.line(PARTITION)?)
+            .equals(state, "its parent is a valid partition, and all the other conditions are met");
+        for (role, group, expected) in [
+            ("the inner partition", &inner, "2-3"),
+            ("its parent", &top, rest),
+            ("its neighbour", &resident, rest),
+            ("the root", whole.root(), "0-1,6-7"),
+        ] {
+            lab.hierarchy(&format!("effective CPUs of {role} after {state} was written"))
+                .covers([R139, R144])
+                .file(EFFECTIVE)
+                .observed(group.line(EFFECTIVE)?)
+                .equals(expected, "cgroup-v2.rst, cpuset.cpus.partition: the CPUs of a partition are taken away from its parent's, and the root has lost those of the outer one already");
+        }
+        for (role, process, expected) in
+            [("the inner partition", &inside, "2-3"), ("its neighbour", &beside, rest)]
+        {
+            lab.enforcement(&format!(
+                "CPUs that a process of {role} may use after {state} was written"
+            ))
+            .covers([R141, R144])
+            .file(PARTITION)
+            .observed(affinity(process.pid())?)
+            .equals(expected, "tasks run on the effective CPUs of their group");
+        }
+    }
+    Ok(())
+}
+
+/// A partition without processes may hand on all its CPUs, and then takes no process itself.
+#[rstest]
+fn partition_may_hand_on_all_its_cpus(lab: Lab) -> Outcome {
+    needs_eight(&lab)?;
+    let whole = lab.whole_hierarchy()?;
+    let top = whole.root().make("top")?;
+    top.set(CPUS, "2-3")?;
+    top.enable("cpuset")?;
+    top.set(PARTITION, "root")?;
+    let (inner, empty) = (top.make("inner")?, top.make("empty")?);
+    inner.set(CPUS, "2-3")?;
+    inner.set(PARTITION, "root")?;
+    lab.hierarchy("the state of the one below")
+        .covers([R144])
+        .file(PARTITION)
+        .observed(inner.line(PARTITION)?)
+        .equals("root", "cgroup-v2.rst, cpuset.cpus.partition: a partition root \"can distribute out all its CPUs to its child partitions as long as there is no task associated with it\"");
+    for (role, group, expected) in [
+        ("the one below", &inner, "2-3"),
+        ("the one above", &top, ""),
+        ("another below it", &empty, ""),
+    ] {
+        lab.hierarchy(&format!("effective CPUs of {role}"))
+            .covers([R139, R144])
+            .file(EFFECTIVE)
+            .observed(group.line(EFFECTIVE)?)
+            .equals(expected, "the one below has taken them all");
+    }
+    let other = lab.group("other")?;
+    let process = other.sleeper()?;
+    lab.enforcement("the answer to a process's move to where no CPU is left")
+        .covers([R141, R144])
+        .file("cgroup.procs")
+        .answered(&empty.try_set("cgroup.procs", process.pid()))
+        .equals("ENOSPC", "cgroup-v2.rst, cpuset.cpus.partition: \"A task cannot be moved to a cgroup with empty cpuset.cpus.effective\"; kernel/cgroup/cpuset.c, cpuset_can_attach_check");
+    inner.set(PARTITION, "member")?;
+    empty.admit(process.pid())?;
+    lab.enforcement("CPUs that the process may use there once they are back")
+        .covers([R141, R144])
+        .file(PARTITION)
+        .observed(affinity(process.pid())?)
+        .equals("2-3", "the inner one is a partition no longer");
+    Ok(())
+}
+
 /// Every state leads to every other, and nothing but the three words is taken.
 #[rstest]
 fn every_state_leads_to_every_other(lab: Lab) -> Outcome {
@@ -203,7 +297,7 @@ impl Obstructed {
 
 /// A partition that cannot be is accepted, says that it is invalid and why, and takes nothing away.
 #[rstest]
-fn invalid_partition_says_why(
+fn bug_21_invalid_partition_says_why(
     lab: Lab,
     #[values(Obstacle::NoCpus, Obstacle::InvalidParent, Obstacle::Sibling, Obstacle::NothingLeft)]
     obstacle: Obstacle,

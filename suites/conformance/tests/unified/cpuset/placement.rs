@@ -2,6 +2,7 @@
 
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{now, pause, wait_until};
+use nix::unistd::Pid;
 
 use crate::cpus::{PATIENCE, Roamers, affinity, bind, needs_eight, outside};
 use crate::{CPUS, EFFECTIVE};
@@ -103,7 +104,7 @@ fn affinity_stays_within_the_group(
             Ok(()) => "ok".to_owned(),
             Err(errno) => format!("{errno:?}"),
         };
-        (answer, affinity(nix::unistd::Pid::from_raw(0)).unwrap_or_default())
+        (answer, affinity(Pid::from_raw(0)).unwrap_or_default())
     })?;
     let (answered, affine) = process.finish()?;
     lab.enforcement("the answer to sched_setaffinity")
@@ -118,4 +119,52 @@ fn affinity_stays_within_the_group(
         .observed(affine)
         .equals(got, "what it asked for of what its group has");
     Ok(())
+}
+
+/// Each thread of a process has the CPUs of its own group, in a threaded subtree.
+#[rstest]
+fn threads_have_the_cpus_of_their_groups(lab: Lab) -> Outcome {
+    needs_eight(&lab)?;
+    let domain = lab.group("domain")?;
+    let (one, other) = (domain.make("one")?, domain.make("other")?);
+    one.set("cgroup.type", "threaded")?;
+    other.set("cgroup.type", "threaded")?;
+    domain.enable("cpuset")?;
+    one.set(CPUS, "1-2")?;
+    other.set(CPUS, "5")?;
+    let process = one.spawn(|| {
+        std::thread::spawn(wait_forever);
+        wait_forever();
+    })?;
+    wait_until(PATIENCE, || process.threads().is_ok_and(|it| it.len() == 2));
+    let [stays, moves] = process.threads()?[..] else {
+        return Err(Stop::Broken("a process did not start a second thread".to_owned()));
+    };
+    for (what, group, written, of_moved) in [
+        ("it moved to a group with 5", &other, "", "5"),
+        ("that group got 6-7", &other, "6-7", "6-7"),
+        ("it moved back", &one, "", "1-2"),
+    ] {
+        if written.is_empty() {
+            group.set("cgroup.threads", moves)?;
+        } else {
+            group.set(CPUS, written)?;
+        }
+        for (role, thread, expected) in
+            [("the thread that moves", moves, of_moved), ("the one that stays", stays, "1-2")]
+        {
+            lab.enforcement(&format!("CPUs that {role} may use after {what}"))
+                .covers([R141])
+                .file(CPUS)
+                .observed(affinity(Pid::from_raw(thread))?)
+                .equals(expected, "cgroup-v2.rst, Threads: cpuset is a threaded controller, and each thread is in a group of its own choice");
+        }
+    }
+    Ok(())
+}
+
+fn wait_forever() {
+    loop {
+        nix::unistd::pause();
+    }
 }

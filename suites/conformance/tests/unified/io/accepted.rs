@@ -7,8 +7,9 @@ use crate::counters::{Device, line_of};
 /// `io.max` shows what was set, "max" for what was not, and no line for a device without any.
 #[rstest]
 fn limits_read_back(lab: Lab) -> Outcome {
-    let disk = Device::Null.fast(&lab)?;
+    let (disk, other) = (Device::Null.fast(&lab)?, Device::Null.fast(&lab)?);
     let group = lab.group("group")?;
+    group.set("io.max", format!("{} wiops=7", other.number()))?;
     let number = disk.number();
     let shown = || -> Result<String, Stop> {
         let text = group.get("io.max")?;
@@ -50,6 +51,14 @@ fn limits_read_back(lab: Lab) -> Outcome {
             .observed(shown()?)
             .equals(expected, &format!("cgroup-v2.rst, IO Interface Files, io.max: {why}"));
     }
+    lab.interface("the line of another device after all this")
+        .covers([R119])
+        .file("io.max")
+        .observed(group.line("io.max")?)
+        .equals(
+            format!("{} rbps=max wbps=max riops=max wiops=7", other.number()),
+            "cgroup-v2.rst, io.max: lines are keyed by device, and each is set by itself",
+        );
     Ok(())
 }
 

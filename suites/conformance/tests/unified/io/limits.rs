@@ -2,10 +2,11 @@
 
 use cgauge_lab::disk::{Disk, NullDisk};
 use cgauge_lab::prelude::*;
+use cgauge_lab::stacked::Kind;
 use cgauge_lab::time::pause;
 use cgauge_workloads::{BlockIo, Millis, Operation, Pattern, truth};
 
-use crate::counters::Device;
+use crate::counters::{Counters, Device};
 use crate::rates::{
     BLOCK, PATIENCE, SLICE, SLICE_REASON, in_ns, in_slice, in_time, most_in_a_window, record, timed,
 };
@@ -80,7 +81,11 @@ fn holds(lab: &Lab, whose: &str, truth: &truth::BlockIo, limit: u64, block: u64)
         .file("io.max")
         .unit(Unit::Bytes)
         .observed(truth.bytes)
-        .between(given - in_slice(limit) - block, given + in_slice(limit) + block, SLICE_REASON);
+        .between(
+            given.saturating_sub(in_slice(limit) + block),
+            given + in_slice(limit) + block,
+            SLICE_REASON,
+        );
     lab.enforcement(&format!("the most bytes of {whose} in a window of 250 ms"))
         .covers([R118, R121, S20])
         .file("io.max")
@@ -198,7 +203,7 @@ fn limit_of_any_size_holds(
     // Whole requests a slice; or whole slices a request.
     let slices = truth.elapsed_ns / in_ns(SLICE);
     let least = match (key, limit) {
-        ("rbps", _) => given - in_slice(rate),
+        ("rbps", _) => given.saturating_sub(in_slice(rate)),
         (_, 0..10) => slices / 10_u64.div_ceil(limit) * BLOCK,
         _ => limit / 10 * slices * BLOCK,
     };
@@ -207,7 +212,7 @@ fn limit_of_any_size_holds(
         .file("io.max")
         .unit(Unit::Bytes)
         .observed(truth.bytes)
-        .at_least(least - BLOCK, "block/blk-throttle.c rounds the requests of a slice of 100 ms down to whole ones; a limit of less than one lets one through every so many whole slices");
+        .at_least(least.saturating_sub(BLOCK), "block/blk-throttle.c rounds the requests of a slice of 100 ms down to whole ones; a limit of less than one lets one through every so many whole slices");
     Ok(())
 }
 
@@ -217,7 +222,10 @@ fn limit_of_the_parent_binds_its_children(lab: Lab) -> Outcome {
     let disk = Device::Null.fast(&lab)?;
     let parent = lab.group("parent")?;
     parent.enable("io")?;
-    let (slow, quick) = (parent.make("slow")?, parent.make("quick")?);
+    let (slow, between) = (parent.make("slow")?, parent.make("between")?);
+    between.enable("io")?;
+    // Two levels below the limit.
+    let quick = between.make("quick")?;
     parent.set("io.max", format!("{} rbps={RATE}", disk.number()))?;
     slow.set("io.max", format!("{} rbps={}", disk.number(), RATE / 4))?;
 
@@ -233,7 +241,7 @@ fn limit_of_the_parent_binds_its_children(lab: Lab) -> Outcome {
         .unit(Unit::Bytes)
         .observed(of_slow.bytes + of_quick.bytes)
         .between(
-            given - in_slice(RATE) - 2 * BLOCK,
+            given.saturating_sub(in_slice(RATE) + 2 * BLOCK),
             given + in_slice(RATE) + 2 * BLOCK,
             SLICE_REASON,
         );
@@ -343,30 +351,101 @@ fn changed_limit_holds_from_then_on(lab: Lab) -> Outcome {
     let truth = load.truth(PATIENCE)?;
     record(&lab, "bytes a second under 1, 1/4, 2 MiB/s and no limit", &truth, None);
     let windows = |phase: u64| {
-        // Each phase without its first half second: the change takes place there.
-        let of_phase = truth.windows.iter().skip((phase * 8 + 2) as usize).take(6);
+        // Each phase without its first half second and its last window: the changes
+        // take place there, for the load's windows begin some 20 ms after the pauses.
+        let of_phase = truth.windows.iter().skip((phase * 8 + 2) as usize).take(5);
         of_phase.sum::<u64>()
     };
     for (rate, phase) in rates.into_iter().zip(0..) {
-        // The time is cut out of a longer one: a request more or less at either end.
-        let given = in_time(rate, 1_500_000_000);
-        lab.enforcement(&format!("bytes in 1.5 s under a limit of {rate} bytes a second"))
+        // The time is cut out of a longer one, and a request counts where it ends:
+        // one too many at one end or the other.
+        let given = in_time(rate, 1_250_000_000);
+        lab.enforcement(&format!("bytes in 1.25 s under a limit of {rate} bytes a second"))
             .covers([R118])
             .file("io.max")
             .unit(Unit::Bytes)
             .observed(windows(phase))
             .between(
-                given - in_slice(rate) - 2 * BLOCK,
-                given + in_slice(rate) + 2 * BLOCK,
+                given.saturating_sub(in_slice(rate) + BLOCK),
+                given + in_slice(rate) + BLOCK,
                 SLICE_REASON,
             );
     }
-    lab.enforcement("bytes in 1.5 s after the limit was removed")
+    lab.enforcement("bytes in 1.25 s after the limit was removed")
         .covers([R118, R119])
         .file("io.max")
         .unit(Unit::Bytes)
         .observed(windows(3))
-        .at_least(in_time(3 * RATE, 1_500_000_000), "the device takes 2 ms for a request of 16 KiB: 7.8 MiB/s, half of it for what the calls take");
+        .at_least(in_time(3 * RATE, 1_250_000_000), "the device takes 2 ms for a request of 16 KiB: 7.8 MiB/s, half of it for what the calls take");
+    Ok(())
+}
+
+/// A process that moves is held to its new group's limit, and charged there, from then on.
+#[rstest]
+fn process_that_moves_is_held_to_its_new_group(lab: Lab) -> Outcome {
+    const PHASE: u64 = 2;
+    let disk = Device::Null.fast(&lab)?;
+    let (tight, loose) = (lab.group("tight")?, lab.group("loose")?);
+    tight.set("io.max", format!("{} rbps={}", disk.number(), RATE / 2))?;
+    loose.set("io.max", format!("{} rbps={}", disk.number(), 2 * RATE))?;
+    let mut load = tight.load(&timed(Operation::Read, &disk, Duration::from_secs(3 * PHASE)))?;
+    let pid = load.process().pid();
+    for group in [&loose, &tight] {
+        pause(Duration::from_secs(PHASE));
+        group.admit(pid)?;
+    }
+    let truth = load.truth(PATIENCE)?;
+    record(&lab, "bytes a second in the tight, the loose and the tight one", &truth, None);
+    for (rate, phase) in [RATE / 2, 2 * RATE, RATE / 2].into_iter().zip(0..) {
+        // As above: the moves take place in the other windows.
+        let windows = truth.windows.iter().skip(phase * 8 + 2).take(5);
+        let given = in_time(rate, 1_250_000_000);
+        lab.enforcement(&format!(
+            "bytes in 1.25 s in phase {phase}, in a group with {rate} a second"
+        ))
+        .covers([R118])
+        .file("io.max")
+        .unit(Unit::Bytes)
+        .observed(windows.sum::<u64>())
+        .between(
+            given.saturating_sub(in_slice(rate) + BLOCK),
+            given + in_slice(rate) + BLOCK,
+            SLICE_REASON,
+        );
+    }
+    let (of_tight, of_loose) = (Counters::of(&tight, &disk)?, Counters::of(&loose, &disk)?);
+    lab.accounting("bytes charged to both")
+        .covers([R117])
+        .file("io.stat")
+        .unit(Unit::Bytes)
+        .observed(of_tight.rbytes + of_loose.rbytes)
+        .equals(truth.bytes, "every request is charged once, to the group that the process is in");
+    // The phase ends half a window after its last, at the most.
+    let phase: u64 = truth.windows.iter().skip(8).take(8).sum();
+    lab.accounting("bytes charged to the loose one")
+        .covers([R117])
+        .file("io.stat")
+        .unit(Unit::Bytes)
+        .observed(of_loose.rbytes)
+        .between(phase.saturating_sub(in_slice(2 * RATE) + BLOCK), phase + in_slice(2 * RATE) + BLOCK, "what the load did in its two seconds there; its windows began some milliseconds before or after the moves, which are less than a slice");
+    Ok(())
+}
+
+/// A limit on a stacked device holds there, and one on the device below holds for what comes from above.
+#[rstest]
+fn bug_18_limit_holds_on_stacked_devices(
+    lab: Lab,
+    #[values(Kind::Loop, Kind::Mapper, Kind::Md)] kind: Kind,
+    #[values("upper", "lower")] limited: &str,
+    #[values(Key::Rbps, Key::Wiops)] key: Key,
+) -> Outcome {
+    let lower = Device::Null.fast(&lab)?;
+    let upper = lab.stacked(kind, &lower)?;
+    let bounded = lab.group("bounded")?;
+    let device = if limited == "upper" { upper.disk() } else { &lower };
+    bounded.set("io.max", format!("{} {}={}", device.number(), key.name(), key.limit()))?;
+    let truth = bounded.load(&timed(key.operation(), upper.disk(), TIME))?.truth(PATIENCE)?;
+    holds(&lab, "the group", &truth, key.rate(), BLOCK);
     Ok(())
 }
 
@@ -393,7 +472,7 @@ fn pressure_rises_while_a_limit_holds_up(lab: Lab) -> Outcome {
             .file("io.pressure")
             .unit(Unit::Microseconds)
             .observed(stalled)
-            .between((truth.elapsed_ns - in_ns(SLICE)) / 1000 * 98 / 100, truth.elapsed_ns / 1000, "the one task of the group waits for its next request all the time but the first slice; 2 % are its own CPU time and the device's 0.2 ms a request");
+            .between(truth.elapsed_ns.saturating_sub(in_ns(SLICE)) / 1000 * 98 / 100, truth.elapsed_ns / 1000, "the one task of the group waits for its next request all the time but the first slice; 2 % are its own CPU time and the device's 0.2 ms a request");
     }
     lab.accounting("time that tasks of the neighbour stood still for I/O")
         .covers([R126])

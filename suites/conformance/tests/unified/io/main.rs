@@ -5,7 +5,8 @@ mod cost;
 mod counters;
 mod latency;
 mod limits;
-mod rates;
 mod stat;
 mod weights;
 mod writeback;
+
+use cgauge_lab::rates;

@@ -1,9 +1,10 @@
 //! `io.stat`: bytes and requests against what was issued.
 
+use cgauge_lab::cpus::bind;
 use cgauge_lab::disk::{Disk, NullDisk};
 use cgauge_lab::prelude::*;
 use cgauge_lab::stacked::Kind;
-use cgauge_workloads::{Access, BlockIo, Operation};
+use cgauge_workloads::{Access, BlockIo, Operation, truth};
 
 use crate::counters::{Counters, Device, line_of};
 
@@ -14,7 +15,7 @@ const DOCUMENT: &str = "cgroup-v2.rst, IO Interface Files: rbytes, wbytes, dbyte
 
 /// Direct I/O is counted to the byte and to the request, under every scheduler.
 #[rstest]
-fn direct_io_is_counted_exactly(
+fn bug_17_direct_io_is_counted_exactly(
     lab: Lab,
     #[values("none", "mq-deadline", "kyber", "bfq")] scheduler: &str,
     #[values(Device::Null, Device::Scsi)] device: Device,
@@ -26,39 +27,42 @@ fn direct_io_is_counted_exactly(
     let (busy, idle) = (parent.make("busy")?, parent.make("idle")?);
     let device_before = disk.traffic()?;
     let before = Counters::of(&busy, &disk)?;
-    let read = busy.load(&io(Operation::Read, &disk, 4096, 37))?.truth(PATIENCE)?;
-    let written = busy.load(&io(Operation::Write, &disk, 16384, 23))?.truth(PATIENCE)?;
-
+    let (mut read, mut written) = (Sum::default(), Sum::default());
+    // The second time the counters have been read since the first I/O.
+    for time in ["once", "twice"] {
+        read.add(&busy.load(&io(Operation::Read, &disk, 4096, 37))?.truth(PATIENCE)?);
+        written.add(&busy.load(&io(Operation::Write, &disk, 16384, 23))?.truth(PATIENCE)?);
+        for (whose, group) in [("the group", &busy), ("its parent", &parent)] {
+            let seen = Counters::of(group, &disk)?.since(before);
+            for (what, unit, observed, truth) in [
+                ("bytes read", Unit::Bytes, seen.rbytes, read.bytes),
+                ("reads", Unit::Count, seen.rios, read.requests),
+                ("bytes written", Unit::Bytes, seen.wbytes, written.bytes),
+                ("writes", Unit::Count, seen.wios, written.requests),
+                ("bytes discarded", Unit::Bytes, seen.dbytes, 0),
+                ("discards", Unit::Count, seen.dios, 0),
+            ] {
+                lab.accounting(&format!("{what} by {whose} that has done it {time}"))
+                    .covers([R116, R117, S19])
+                    .file("io.stat")
+                    .unit(unit)
+                    .observed(observed)
+                    .equals(truth, DOCUMENT);
+            }
+        }
+    }
     let text = busy.get("io.stat")?;
     lab.interface("a line for the device that was used")
         .covers([R116])
         .file("io.stat")
         .observed(line_of(&text, &disk).map_or("none", |_| "one"))
         .equals("one", "cgroup-v2.rst, IO Interface Files: \"Lines are keyed by $MAJ:$MIN device numbers\", and this one has done I/O for the group");
-    for (whose, group) in [("the group", &busy), ("its parent", &parent)] {
-        let seen = Counters::of(group, &disk)?.since(before);
-        for (what, unit, observed, truth) in [
-            ("bytes read", Unit::Bytes, seen.rbytes, read.bytes),
-            ("reads", Unit::Count, seen.rios, read.requests),
-            ("bytes written", Unit::Bytes, seen.wbytes, written.bytes),
-            ("writes", Unit::Count, seen.wios, written.requests),
-            ("bytes discarded", Unit::Bytes, seen.dbytes, 0),
-            ("discards", Unit::Count, seen.dios, 0),
-        ] {
-            lab.accounting(&format!("{what} by {whose}"))
-                .covers([R116, R117, S19])
-                .file("io.stat")
-                .unit(unit)
-                .observed(observed)
-                .equals(truth, DOCUMENT);
-        }
-    }
     let of_device = disk.traffic()?;
     lab.accounting("bytes read by the group over those that the device's own file adds")
         .covers([R117])
         .file("io.stat")
         .unit(Unit::Bytes)
-        .observed(Counters::of(&busy, &disk)?.rbytes - before.rbytes)
+        .observed(Counters::of(&busy, &disk)?.since(before).rbytes)
         .equals(of_device.read_bytes - device_before.read_bytes, "/sys/block/X/stat counts the device's requests apart from any group, and nobody else used it");
     lab.accounting("bytes and requests of a neighbour that did none")
         .covers([R117])
@@ -67,6 +71,20 @@ fn direct_io_is_counted_exactly(
         .observed(format!("{:?}", Counters::of(&idle, &disk)?))
         .equals(format!("{:?}", Counters::default()), "it issued nothing");
     Ok(())
+}
+
+/// What several loads did.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    bytes: u64,
+    requests: u64,
+}
+
+impl Sum {
+    fn add(&mut self, truth: &truth::BlockIo) {
+        self.bytes += truth.bytes;
+        self.requests += truth.requests;
+    }
 }
 
 fn io(operation: Operation, disk: &Disk, block_bytes: u64, requests: u64) -> BlockIo {
@@ -79,7 +97,7 @@ fn io(operation: Operation, disk: &Disk, block_bytes: u64, requests: u64) -> Blo
 
 /// A device on top of another has a line of its own, exact; what it passes on is counted below.
 #[rstest]
-fn stacked_devices_are_counted_exactly(
+fn bug_17_stacked_devices_are_counted_exactly(
     lab: Lab,
     #[values(Kind::Loop, Kind::Mapper, Kind::Md)] kind: Kind,
 ) -> Outcome {
@@ -252,6 +270,66 @@ fn counts_of_a_removed_group_stay_with_the_parent(lab: Lab) -> Outcome {
             .unit(Unit::Bytes)
             .observed(Counters::of(&parent, &disk)?.rbytes)
             .equals(sum, "cgroup-v2.rst, Organizing: a controller's counters are of the whole subtree, and the past does not change");
+    }
+    Ok(())
+}
+
+/// The root's counters are the device's own.
+#[rstest]
+fn root_counts_what_the_device_did(lab: Lab) -> Outcome {
+    let hierarchy = lab.whole_hierarchy()?;
+    let disk = Device::Null.fast(&lab)?;
+    let group = lab.group("group")?;
+    let before = (Counters::of(hierarchy.root(), &disk)?, disk.traffic()?);
+    group.load(&io(Operation::Read, &disk, 4096, 29))?.truth(PATIENCE)?;
+    group.load(&io(Operation::Write, &disk, 8192, 13))?.truth(PATIENCE)?;
+    let seen = Counters::of(hierarchy.root(), &disk)?.since(before.0);
+    let done = disk.traffic()?;
+    for (what, unit, observed, expected) in [
+        ("bytes read", Unit::Bytes, seen.rbytes, done.read_bytes - before.1.read_bytes),
+        ("reads", Unit::Count, seen.rios, done.reads - before.1.reads),
+        ("bytes written", Unit::Bytes, seen.wbytes, done.written_bytes - before.1.written_bytes),
+        ("writes", Unit::Count, seen.wios, done.writes - before.1.writes),
+    ] {
+        lab.accounting(&format!("{what} that the root shows"))
+            .covers([R116, R117])
+            .file("io.stat")
+            .unit(unit)
+            .observed(observed)
+            .equals(expected, "block/blk-cgroup.c, blkcg_fill_root_iostats: the root's are the device's, which /sys/block/X/stat shows as well");
+    }
+    Ok(())
+}
+
+/// What a group did on each CPU is added up.
+#[rstest]
+fn counts_of_every_cpu_are_added_up(lab: Lab) -> Outcome {
+    let disk = Device::Null.fast(&lab)?;
+    let parent = lab.group("parent")?;
+    parent.enable("io")?;
+    let group = parent.make("group")?;
+    let mut sum = Sum::default();
+    for (round, cpu) in [0, 1, 0, 1].into_iter().enumerate() {
+        // The load has what its parent may use.
+        bind(&[cpu]).map_err(Stop::broken("set an affinity"))?;
+        let load = io(Operation::Read, &disk, 4096, 7 + round as u64);
+        sum.add(&group.load(&load)?.truth(PATIENCE)?);
+        bind(&[0, 1]).map_err(Stop::broken("set an affinity"))?;
+        for (whose, group) in [("the group", &group), ("its parent", &parent)] {
+            let seen = Counters::of(group, &disk)?;
+            lab.accounting(&format!("bytes read by {whose} after the load on CPU {cpu}"))
+                .covers([R117])
+                .file("io.stat")
+                .unit(Unit::Bytes)
+                .observed(seen.rbytes)
+                .equals(sum.bytes, DOCUMENT);
+            lab.accounting(&format!("reads by {whose} after the load on CPU {cpu}"))
+                .covers([R117])
+                .file("io.stat")
+                .unit(Unit::Count)
+                .observed(seen.rios)
+                .equals(sum.requests, DOCUMENT);
+        }
     }
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! BFQ's weights: what they accept, what they share out, and where they do not
 //! reach.
 
+use cgauge_lab::cpus::bind;
 use cgauge_lab::disk::{Disk, NullDisk};
 use cgauge_lab::filesystem::Format;
 use cgauge_lab::prelude::*;
 use cgauge_lab::stacked::Kind;
+use cgauge_lab::time::pause;
 use cgauge_workloads::{Access, BlockIo, Operation, Pattern, truth};
 
 use crate::counters::Counters;
@@ -89,13 +91,13 @@ fn shares(lab: &Lab, what: &str, both: &[truth::BlockIo; 2], [first, second]: [u
         .file("io.bfq.weight")
         .unit(Unit::Count)
         .observed(both[1].requests)
-        .between(ideal - BUDGET, ideal + BUDGET, &format!("bfq-iosched.rst: each group gets its fraction of the throughput, here {second} of {} parts; the scheduler serves a queue at most one budget at a time, max_budget is {BUDGET} requests here, and B-WF2Q+ is never further than one from the ideal", first + second));
+        .between(ideal.saturating_sub(BUDGET), ideal + BUDGET, &format!("bfq-iosched.rst: each group gets its fraction of the throughput, here {second} of {} parts; the scheduler serves a queue at most one budget at a time, max_budget is {BUDGET} requests here, and B-WF2Q+ is never further than one from the ideal", first + second));
     lab.enforcement(&format!("requests of both, {what}"))
         .covers([S18])
         .file("io.bfq.weight")
         .unit(Unit::Count)
         .observed(all)
-        .between(2700, 3002, "the device does 250 requests a second, 3000 in 12 s: who shares it out may keep it idle for a moment at each turn, a tenth at the most");
+        .between(2823, 3002, "the device does 250 requests a second, 3000 in 12 s and two that are in flight at the end; between two of them it waits for the guest, which takes 0.25 ms at the most, 31000 instructions");
 }
 
 /// Two readers, or two writers, share a device as their BFQ weights say.
@@ -104,6 +106,7 @@ fn shares(lab: &Lab, what: &str, both: &[truth::BlockIo; 2], [first, second]: [u
 #[case(Operation::Read, 300, 100)]
 #[case(Operation::Read, 1000, 100)]
 #[case(Operation::Write, 300, 100)]
+#[case(Operation::Read, 2, 1)]
 fn shares_follow_the_weights(
     lab: Lab,
     #[case] operation: Operation,
@@ -134,7 +137,44 @@ fn lightest_is_not_starved_by_the_heaviest(lab: Lab) -> Outcome {
         .file("io.bfq.weight")
         .unit(Unit::Count)
         .observed(both[1].requests)
-        .between(1, 3 + BUDGET, "3 of 3000 requests are its share, and BFQ is never further than one budget from the ideal");
+        .between(1, 3 + BUDGET + 4, "3 of 3000 requests are its share, BFQ is never further than one budget from the ideal, and four are in flight at the end");
+    let alone = other.load(&random(Operation::Read, &disk))?.truth(PATIENCE)?;
+    record(&lab, "bytes a second of the light one alone", &alone, None);
+    lab.enforcement("requests of the light one once it is alone")
+        .covers([S18])
+        .file("io.bfq.weight")
+        .unit(Unit::Count)
+        .observed(alone.requests)
+        .between(2823, 3004, "a group that is alone has the whole device whatever its weight: 3000 requests in 12 s and four in flight at the end, less 0.25 ms of the guest's for each");
+    Ok(())
+}
+
+/// A weight that is changed while I/O goes on holds from then on.
+#[rstest]
+fn changed_weight_holds_from_then_on(lab: Lab) -> Outcome {
+    needs_bfq(&lab)?;
+    let disk = slow(&lab, "bfq")?;
+    let (one, other) = (lab.group("one")?, lab.group("other")?);
+    one.set("io.bfq.weight", 300)?;
+    let load = random(Operation::Read, &disk);
+    let (mut first, mut second) = (one.load(&load)?, other.load(&load)?);
+    pause(TIME / 2);
+    one.set("io.bfq.weight", 100)?;
+    other.set("io.bfq.weight", 300)?;
+    let (first, second) = (first.truth(PATIENCE)?, second.truth(PATIENCE)?);
+    record(&lab, "bytes a second of the one that had 300 and then 100", &first, None);
+    record(&lab, "bytes a second of the one that had 100 and then 300", &second, None);
+    // Windows of 250 ms, without the one in which the change took place.
+    for (half, parts, windows) in [("first", 1, 0..23), ("second", 3, 25..47)] {
+        let sum = |it: &truth::BlockIo| it.windows[windows.clone()].iter().sum::<u64>() / BLOCK;
+        let all = sum(&first) + sum(&second);
+        lab.enforcement(&format!("requests of the other in the {half} half"))
+            .covers([S18])
+            .file("io.bfq.weight")
+            .unit(Unit::Count)
+            .observed(sum(&second))
+            .between((all * parts / 4).saturating_sub(BUDGET), all * parts / 4 + BUDGET, "bfq-iosched.rst: each group gets its fraction of the throughput, one part of four and then three; BFQ is at most one budget from the ideal");
+    }
     Ok(())
 }
 
@@ -163,7 +203,7 @@ fn competition_is_between_siblings(lab: Lab) -> Outcome {
             .file("io.bfq.weight")
             .unit(Unit::Count)
             .observed(truth.requests)
-            .between(all * twelfths / 12 - 2 * BUDGET, all * twelfths / 12 + 2 * BUDGET, "b has 200 of 300, a the rest, of which c has 300 of 400; at each of two levels BFQ is at most one budget from the ideal");
+            .between((all * twelfths / 12).saturating_sub(2 * BUDGET), all * twelfths / 12 + 2 * BUDGET, "b has 200 of 300, a the rest, of which c has 300 of 400; at each of two levels BFQ is at most one budget from the ideal");
     }
     Ok(())
 }
@@ -199,7 +239,7 @@ fn weight_of_a_device_is_for_that_device(lab: Lab) -> Outcome {
 
 /// `io.bfq.weight` goes from 1 to 1000, and for a device only where BFQ runs.
 #[rstest]
-fn weights_go_from_1_to_1000(lab: Lab) -> Outcome {
+fn bug_16_weights_go_from_1_to_1000(lab: Lab) -> Outcome {
     needs_bfq(&lab)?;
     let with = slow(&lab, "bfq")?;
     let without = slow(&lab, "none")?;
@@ -242,6 +282,8 @@ fn weights_mean_nothing_without_bfq(
     #[values("none", "mq-deadline", "kyber")] scheduler: &str,
 ) -> Outcome {
     needs_bfq(&lab)?;
+    // On one CPU, whose requests wait in one line.
+    bind(&[0]).map_err(Stop::broken("set an affinity"))?;
     let disk = slow(&lab, scheduler)?;
     let (one, other) = (lab.group("heavy")?, lab.group("light")?);
     one.set("io.bfq.weight", 1000)?;
@@ -252,7 +294,7 @@ fn weights_mean_nothing_without_bfq(
         .file("io.bfq.weight")
         .unit(Unit::Ratio)
         .observed(ratio(&both))
-        .between(0.97, 1.03, "each of two has one request in flight on a device that does one at a time: they take turns, 1500 each in 12 s, whatever a weight says that nobody reads");
+        .between(0.99, 1.01, "each of two has one request in flight on a device that does one at a time: they take turns, 1500 each in 12 s, whatever a weight says that nobody reads; one begins some 20 ms, five requests, before the other");
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use cgauge_lab::prelude::*;
+use cgauge_lab::time::now;
 
 use crate::support::*;
 
@@ -96,6 +97,13 @@ fn anonymous_memory_stops_at_the_limit(
         }
     };
     let mut greedy = group.spawn(glutton)?;
+    let (began, mut current, mut hits) = (now(), Vec::new(), Vec::new());
+    while !greedy.ended_within(Duration::from_millis(1))? {
+        current.push((now() - began, bound.number("memory.current")? as f64));
+        hits.push((now() - began, bound.key("memory.events", "max")? as f64));
+    }
+    lab.series("memory.current", Unit::Bytes, &current, Some(limit as f64));
+    lab.series("hits of the limit", Unit::Events, &hits, None);
     lab.enforcement("the end of a process that wants twice the limit")
         .covers([R092])
         .file("memory.max")

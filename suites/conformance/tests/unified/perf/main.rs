@@ -3,11 +3,10 @@
 //!
 //! The events are the kernel's own, for an emulated processor counts none.
 
-mod counter;
-
 use std::os::fd::AsFd;
 use std::ptr::null_mut;
 
+use cgauge_lab::perf::{self as counter, Counter, Event};
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{cpu_time, nanoseconds, pause};
 use cgauge_lab::{Group, kernel};
@@ -15,8 +14,6 @@ use nix::libc;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::Pid;
-
-use counter::{Counter, Event};
 
 /// Pages that a process touches between two looks at the counters.
 const PAGES: u64 = 100;

@@ -35,7 +35,6 @@ fn trigger_fires_once_the_threshold_is_reached(
     lab.notification("whether it fires without a stall")
         .covers([R126])
         .file(IO)
-        .beyond_lies("no lie tells of a change that there was not")
         .happened(trigger.fires(window * 2)?)
         .equals("no", "nobody waits for anything");
     let before = total(&group, IO, line)?;
@@ -93,7 +92,6 @@ fn trigger_fires_once_the_threshold_is_reached(
     lab.notification("whether a neighbour's trigger fires")
         .covers([R126])
         .file(IO)
-        .beyond_lies("no lie tells of a change that there was not")
         .happened(fired_elsewhere)
         .equals("no", "nobody waits in the neighbour");
     Ok(())

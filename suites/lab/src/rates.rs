@@ -1,8 +1,12 @@
 //! Rates: what a load did over time, held against what a limit allows.
 
-use cgauge_lab::disk::Disk;
-use cgauge_lab::prelude::*;
+use std::time::Duration;
+
+use cgauge_record::Unit;
 use cgauge_workloads::{BlockIo, Millis, Operation, truth};
+
+use crate::case::Lab;
+use crate::disk::Disk;
 
 /// Longer than any load here takes.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -14,6 +18,7 @@ pub const SLICE: Duration = Duration::from_millis(100);
 pub const SLICE_REASON: &str = "block/blk-throttle.c gives budgets by slices of HZ/10, 100 ms: what went through is what the limit gives in the time, give or take one slice and one request";
 
 /// Direct I/O in requests of 16 KiB for this long.
+#[must_use]
 pub fn timed(operation: Operation, disk: &Disk, time: Duration) -> BlockIo {
     let deadline = Millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     BlockIo { block_bytes: BLOCK, deadline, ..BlockIo::direct(operation, disk.path(), u64::MAX) }
@@ -38,21 +43,25 @@ pub fn record(lab: &Lab, metric: &str, truth: &truth::BlockIo, limit: Option<u64
 }
 
 /// Bytes that `limit` bytes a second give in this many nanoseconds.
+#[must_use]
 pub fn in_time(limit: u64, ns: u64) -> u64 {
     u64::try_from(u128::from(limit) * u128::from(ns) / 1_000_000_000).unwrap_or(u64::MAX)
 }
 
 /// A time in nanoseconds.
+#[must_use]
 pub fn in_ns(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Bytes that `limit` gives in one slice.
+#[must_use]
 pub fn in_slice(limit: u64) -> u64 {
     in_time(limit, in_ns(SLICE))
 }
 
 /// The most bytes in one window.
+#[must_use]
 pub fn most_in_a_window(truth: &truth::BlockIo) -> u64 {
     truth.windows.iter().copied().max().unwrap_or(0)
 }

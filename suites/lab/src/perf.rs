@@ -7,10 +7,13 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 
-use cgauge_lab::prelude::*;
-use cgauge_lab::{Group, kernel};
 use nix::errno::Errno;
 use nix::libc;
+
+use crate::case::Lab;
+use crate::group::Group;
+use crate::kernel;
+use crate::stop::Stop;
 
 /// `PERF_FLAG_PID_CGROUP`: the "process" is the descriptor of a group.
 const BY_GROUP: u64 = 1 << 2;
