@@ -229,7 +229,7 @@ fn limit(sweeps: &Sweeps<'_>) -> Answer {
             let pool = match curve.up_to(50e6) {
                 None => "no pool".to_owned(),
                 Some(it) if it.value.floor() == 1.0 => "a single thread".to_owned(),
-                Some(it) => format!("{} threads", significant(it.value.floor())),
+                Some(it) => format!("a pool of {} threads", significant(it.value.floor())),
             };
             format!(
                 "On one CPU of quota in 100 ms, {} busy threads stall for up to {}; {pool} stays under 50 ms.",

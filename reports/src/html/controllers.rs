@@ -131,6 +131,10 @@ fn gather(run: &Run) -> BTreeMap<Controller, Material<'_>> {
             of_part.push((place(run, &configuration.start.config), chart));
         }
     }
+    for Gathered { controller, part, chart } in gathered::across(&run.configurations) {
+        let of_part = all.entry(controller).or_default().gathered.entry(part).or_default();
+        of_part.push(("", chart));
+    }
     all
 }
 
@@ -174,7 +178,7 @@ fn section(controller: Controller, material: &Material<'_>, budgets: &Budgets) -
             h3 { (part.title()) }
             @if let Some(rows) = material.rows.get(&part) { p { (sentence(rows)) } }
             @if let Some(charts) = material.gathered.get(&part) {
-                (pictures(charts, &format!("{}-{}", id(controller), part.title().len()), budgets))
+                (pictures(charts, &format!("{}-all{}", id(controller), part as u8), budgets))
             }
             @if let Some(rows) = material.rows.get(&part) { (table(controller, part, rows, budgets)) }
         }
@@ -269,7 +273,7 @@ fn single(controller: Controller, material: &Material<'_>, budgets: &Budgets) ->
                     @for (index, (place, chart)) in charts.iter().enumerate() {
                         div {
                             @if !place.is_empty() { p.where { "on " (place) } }
-                            (figure(chart, &format!("{}-{nth}-{index}", id(controller))))
+                            (figure(chart, &format!("{}-one{nth}-{index}", id(controller))))
                         }
                     }
                 }

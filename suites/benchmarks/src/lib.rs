@@ -8,9 +8,11 @@ pub mod groups;
 pub mod operations;
 mod slowdown;
 
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use cgauge_lab::time::{cpu_time, nanoseconds};
 use cgauge_lab::{Group, Lab, Outcome, Stop};
 use cgauge_record::{Preference, Unit};
 use criterion::Criterion;
@@ -105,19 +107,26 @@ impl Timer<'_> {
             .nresamples(RESAMPLES)
             .warm_up_time(WARM_UP)
             .measurement_time(MEASURED);
-        let (mut asked, mut refused) = (0, 0);
+        let (mut asked, mut refused, mut cpu) = (0, 0, Duration::ZERO);
         let turns = slowdown::turns(&mut operation);
         criterion.bench_function(self.name, |bencher| {
-            bencher.iter(|| {
-                let answer = operation();
-                asked += 1;
-                refused += u64::from(answer.is_err());
-                slowdown::burn(turns);
-                answer
+            bencher.iter_custom(|times| {
+                let (began, used) = (Instant::now(), cpu_time());
+                for _ in 0..times {
+                    refused += u64::from(black_box(operation()).is_err());
+                    slowdown::burn(turns);
+                }
+                asked += times;
+                cpu += cpu_time() - used;
+                began.elapsed()
             });
         });
         self.asked += asked;
         self.refused += refused;
+        // What waits for a tick takes as long as the ticks do, whatever it costs.
+        let costs = nanoseconds(cpu) / asked.max(1);
+        let metric = format!("CPU time of this process: {what}");
+        self.lab.value(&metric, Unit::Nanoseconds, costs, Preference::Lower);
         let each = newest_sample(&folder)?.times_of_one();
         self.lab.latencies(what, &each);
         self.lab.value(what, Unit::Nanoseconds, median(&each), Preference::Lower);

@@ -1,5 +1,5 @@
 //! A slowdown that is put into an operation on purpose: the proof that a gate finds
-//! it. It knows no operation, and without being asked it does nothing.
+//! it. It knows no operation, and unless it is asked for it adds nothing.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -14,10 +14,9 @@ const TURNS: u64 = 100_000;
 
 /// How many turns of the loop make one operation slower by what was asked for.
 pub(crate) fn turns<T>(operation: &mut impl FnMut() -> T) -> u64 {
+    // Done as well where nothing is to be slower, so that the kernel is in the same
+    // state when the timing begins.
     let thousandths = u64::from(slowed_by());
-    if thousandths == 0 {
-        return 0;
-    }
     let operations = timed(|| {
         (0..OPERATIONS).for_each(|_| {
             black_box(operation());
@@ -48,8 +47,6 @@ mod tests {
 
     #[test]
     fn nothing_is_slowed_that_was_not_asked_for() {
-        let mut done = 0;
-        assert_eq!(turns(&mut || done += 1), 0);
-        assert_eq!(done, 0);
+        assert_eq!(turns(&mut || ()), 0);
     }
 }

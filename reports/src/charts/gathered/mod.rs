@@ -37,6 +37,12 @@ pub(crate) fn of(configuration: &Configuration) -> Vec<Gathered> {
         .collect()
 }
 
+/// Every picture that takes more than one configuration.
+pub(crate) fn across(configurations: &[Configuration]) -> Vec<Gathered> {
+    let records: Vec<Records<'_>> = configurations.iter().map(Records::of).collect();
+    notification::ways(&records).into_iter().collect()
+}
+
 /// What a picture says besides what it shows.
 struct Words {
     /// Its first line.

@@ -56,6 +56,47 @@ pub(super) fn all(records: &Records<'_>) -> Vec<Gathered> {
     drawn.collect()
 }
 
+/// The ways to learn that a group is empty, side by side: poll and inotify on the
+/// unified hierarchy, the release agent on a legacy one. Of all configurations
+/// together, for no single one has them all.
+pub(super) fn ways(configurations: &[Records<'_>]) -> Option<Gathered> {
+    let mut found: Vec<(String, &Histogram)> = Vec::new();
+    for records in configurations {
+        let told = [
+            ("latency", "told::last_exit", "from cause to wake-up: last exit, depth 1"),
+            ("core", "populated::last_exit_is_told", "from the last exit to populated 0"),
+            ("legacy-core", "release::", "from the kill to "),
+        ];
+        for it in told
+            .into_iter()
+            .flat_map(|(suite, test, metric)| records.histograms(suite, test, metric))
+        {
+            let metric = it.record.metric.as_str();
+            let way = match metric.strip_prefix("from the kill to ") {
+                Some(way) => way.to_owned(),
+                None if it.name.parameters.contains("Inotify") => "inotify".to_owned(),
+                None => "poll".to_owned(),
+            };
+            let alone = !["watchers=10", "depth=4", "depth=16"]
+                .iter()
+                .any(|many| it.name.parameters.contains(many));
+            if alone && !found.iter().any(|known| known.0 == way) {
+                found.push((way, it.record));
+            }
+        }
+    }
+    if !found.iter().any(|it| it.0.contains("agent")) {
+        return None;
+    }
+    let words = Words {
+        title: "From the last exit to whoever is told".into(),
+        subtitle: "poll, inotify and the release agent of a legacy hierarchy".into(),
+        says: String::new(),
+        good: "poll and inotify far to the left of the agent, which is a program that is started each time.",
+    };
+    distributions(words, Controller::Core, Part::Notification, &found)
+}
+
 /// What a benchmark measured is a price, and what a disk took is io's.
 fn is_of_another_family(suite: &str, metric: &str) -> bool {
     matches!(suite, "groups" | "operations") || metric.starts_with("latency of the victim")

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use cgauge_lab::disk::NullDisk;
 use cgauge_lab::memory::{MIB, Memory, PAGE};
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::{nanoseconds, now, pause};
@@ -13,8 +14,6 @@ use crate::PATIENCE;
 
 const LIMIT: u64 = 16 * MIB;
 const PASSES: u32 = 4;
-/// A device that answers each request after one millisecond and keeps nothing.
-const DEVICE: &str = "/dev/nullb0";
 
 /// Of what the working set is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +33,13 @@ fn working_set_around_a_limit(
     #[values(50, 75, 90, 100, 110, 125, 150)] percent: u64,
 ) -> Outcome {
     let _swap = if of == Of::Swapped { Some(lab.swap(64 * MIB)?) } else { None };
+    // It answers each request after one millisecond and keeps nothing.
+    let disk = lab.null_disk(NullDisk { depth: 16, ..NullDisk::default() })?;
     let group = lab.group("group")?;
     group.set(&format!("memory.{limit}"), LIMIT)?;
     let load = MemoryHog {
         growth: if of == Of::Cache { Growth::Cache } else { Growth::Anonymous },
-        file: MaybePath((of == Of::Cache).then(|| DEVICE.into())),
+        file: MaybePath((of == Of::Cache).then(|| disk.path())),
         bytes: LIMIT * percent / 100 / PAGE * PAGE,
         step: MIB / 4,
         pace: Millis(0),

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
+use cgauge_lab::disk::{Disk, NullDisk};
 use cgauge_lab::memory::{Memory, PAGE};
 use cgauge_lab::prelude::*;
 use nix::libc;
@@ -23,6 +24,8 @@ fn operations_with_a_controller(
     #[values("none", "cpu", "cpuset", "io", "memory", "pids", "hugetlb", "misc", "all")]
     controller: &str,
 ) -> Outcome {
+    let quick = NullDisk { completion: Duration::from_micros(10), ..NullDisk::default() };
+    let disk = lab.null_disk(quick)?;
     let hierarchy = lab.whole_hierarchy()?;
     let offered = lab.root().line("cgroup.controllers")?;
     let kept: Vec<&str> = match controller {
@@ -40,7 +43,7 @@ fn operations_with_a_controller(
     let group = lab.group("group")?;
     let shown = group.line("cgroup.controllers")?;
     group.admit(Pid::from_raw(0))?;
-    let prices = prices();
+    let prices = prices(&disk);
     let home = lab.root().dir().child("self").map_err(Stop::Refused)?;
     home.write("cgroup.procs", "0").map_err(Stop::Refused)?;
     let mut failed = 0;
@@ -61,9 +64,9 @@ fn operations_with_a_controller(
 
 type Prices = Vec<(&'static str, (u64, u32))>;
 
-fn prices() -> Result<Prices, Stop> {
+fn prices(disk: &Disk) -> Result<Prices, Stop> {
     let memory = Memory::anonymous(u64::from(TIMES) * PAGE).map_err(Stop::broken("map memory"))?;
-    let disk = File::options().read(true).custom_flags(libc::O_DIRECT).open("/dev/nullb0")?;
+    let disk = File::options().read(true).custom_flags(libc::O_DIRECT).open(disk.path())?;
     let mut page = Box::new(Aligned([0; PAGE as usize]));
     let ends = || pipe().map_err(Stop::broken("make a pipe"));
     let ((there, to), (back, from)) = (ends()?, ends()?);

@@ -57,7 +57,9 @@ fn cpu_time_is_a_tick_behind_and_then_true(
         pause(Duration::from_micros(50) * (nth + 1));
     }
     let (n, tick) = (cpus as u64, tick()?.as_micros() as u64);
-    let edges = processes as u64 * EDGES;
+    // On the virtual clock CPUs take turns, and who waits for his CPU's turn runs by
+    // the kernel's clock: a turn ends at a tick.
+    let edges = processes as u64 * EDGES + n * tick;
     let circumstances = format!("{cpus} CPUs, {groups} groups, {milliseconds} ms");
     let of = |what: &str| Counter {
         what: format!("CPU time {what}, {circumstances}"),
@@ -71,16 +73,25 @@ fn cpu_time_is_a_tick_behind_and_then_true(
         Allowed {
             below: n * (2 * tick) + edges,
             above: edges,
-            reason: "a running task is accounted at each tick of its CPU, which comes up to a tick late where the CPU has to wait for its turn on the virtual clock; and 0.2 ms of each process to be woken and to stop",
+            reason: "a running task is accounted at each tick of its CPU, which comes up to a tick late where the CPU has to wait for its turn on the virtual clock; and 0.2 ms of each process and a turn of each CPU to be woken and to stop",
         },
     );
     let most = n * EDGES + groups as u64;
+    after.tell(
+        &lab,
+        &of("once it is no longer used"),
+        Allowed {
+            below: n * 2 * tick + edges,
+            above: edges,
+            reason: "who stops last is accounted at the latest a tick after the end; 0.2 ms of each process and a turn of each CPU to be woken and to stop",
+        },
+    );
     after.tell_settled(
         &lab,
         &of("once it is no longer used"),
         (most, edges),
         tick_after(cpus)?,
-        "reading cpu.stat brings it up to date (cgroup_rstat_flush), and who stops running is accounted then; a tick for who stops last; 0.2 ms of each process to be woken and to stop, and a microsecond of each group that is rounded away",
+        "reading cpu.stat brings it up to date (cgroup_rstat_flush), and who stops running is accounted then; a tick of each CPU for who stops last; 0.2 ms of each process and a turn of each CPU to be woken and to stop, and a microsecond of each group that is rounded away",
     );
     Ok(())
 }

@@ -68,6 +68,9 @@ fn kill_ends_the_subtree_and_nothing_else(lab: Lab) -> Outcome {
         lab.enforcement(&format!("whether a process {which} ended"))
             .covers([R059])
             .file(KILL)
+            .beyond_lies(
+                "nothing is written to the file, and a read is no lie's to turn into a write",
+            )
             .observed(yes(process.ended_within(Duration::from_millis(20))?))
             .equals("no", "it is not in the subtree");
     }
@@ -76,6 +79,7 @@ fn kill_ends_the_subtree_and_nothing_else(lab: Lab) -> Outcome {
         .covers([R059])
         .file(KILL)
         .unit(Unit::Count)
+        .beyond_lies("wherever a lie lets it be born, nothing is asked of the kernel from then on")
         .observed(later.finish()?)
         .equals(7, "the kill is an act, not a state: cgroup_post_fork() compares kill_seq");
     Ok(())

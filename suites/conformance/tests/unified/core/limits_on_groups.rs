@@ -52,6 +52,7 @@ fn removed_group_makes_room_for_another(lab: Lab) -> Outcome {
     lab.enforcement("the answer to a third group beside two")
         .covers([R049])
         .file("cgroup.max.descendants")
+        .beyond_lies("a lie that refuses to make a group refuses the first, too")
         .answered(&bounded.try_make("third").map(drop))
         .equals("EAGAIN", REFUSED);
     drop(first);

@@ -51,9 +51,9 @@ fn siblings_share_by_their_weights(
         .unit(Unit::Nanoseconds)
         .observed(one + other)
         .between(
-            u64::from(cpus) * (time * MILLISECOND - 4 * tick()?),
+            u64::from(cpus) * (time * MILLISECOND - turn * tick()?),
             u64::from(cpus) * (time * MILLISECOND + turn * tick()?),
-            "all CPUs all the time, but for a tick of the kernel's own and a late start of a turn; the last turns end late",
+            "all CPUs all the time; the first and the last turn of each begin and end late, by as much as above",
         );
     Ok(())
 }

@@ -294,7 +294,7 @@ fn weights_mean_nothing_without_bfq(
         .file("io.bfq.weight")
         .unit(Unit::Ratio)
         .observed(ratio(&both))
-        .between(0.99, 1.01, "each of two has one request in flight on a device that does one at a time: they take turns, 1500 each in 12 s, whatever a weight says that nobody reads; one begins some 20 ms, five requests, before the other");
+        .between(0.97, 1.03, "each of two has one request in flight on a device that does one at a time: they take turns, 1500 each in 12 s, whatever a weight says that nobody reads; one begins some 20 ms, five requests, before the other, and without a scheduler one may find the device free again before the other is awake, which no document rules out: a weight that was read would give 10");
     Ok(())
 }
 

@@ -18,6 +18,8 @@ pub const BATCH: u64 = 64 * PAGE;
 /// one millisecond and keeps nothing.
 pub const DEVICE: &str = "/dev/nullb0";
 
+/// Why no lie about a file turns a check of what a process read.
+pub const ITS_OWN: &str = "the process's own reads, which go on whatever is told of a boundary that only reclaims; a kernel that cuts them short or kills it fails here";
 pub const BATCHED: &str = "each CPU takes charges 64 pages at a time and keeps the rest (mm/memcontrol.c, MEMCG_CHARGE_BATCH); there is one CPU";
 pub const EXACT: &str = "the process's own count of the pages that it touched between two readings, while it did nothing else";
 
@@ -53,6 +55,12 @@ impl Stepper {
     /// Lets it do its next step, and gives what it said.
     pub fn next(&self) -> Result<u64, Stop> {
         self.turns.next()
+    }
+
+    /// As [`Stepper::next`]; nothing if it does not come to the end of it, as when it
+    /// was killed.
+    pub fn next_if_alive(&self) -> Result<u64, Stop> {
+        Ok(self.turns.next_if_alive(60_000)?.unwrap_or(0))
     }
 
     pub fn turns(&self) -> &Turns {
@@ -117,6 +125,15 @@ pub fn needs_exact_stat(lab: &Lab) -> Outcome {
         return Err(lab.skip("this kernel's memory.stat leaves up to 32 pages of each key uncounted on each CPU for good (before 2d146aa3aa84, 5.13)"));
     }
     Ok(())
+}
+
+/// How many pages one write to memory.reclaim takes beyond those asked for, at most.
+///
+/// It looks after each lot, of 64 at the most, for it asks for little at a time. Before
+/// 0388536ac291 (6.9) it asked for all at once: then each round through the lists stops
+/// by itself at as many as were asked for, and those before it came to less than that.
+pub fn beyond_reclaim(asked: u64) -> Result<u64, Stop> {
+    Ok(if release()? < (6, 9) { asked } else { 64 })
 }
 
 /// Into how many sleeps above memory.high [`BATCH`] is divided: one for each
