@@ -14,7 +14,8 @@ use zbus::export::futures_core::Stream;
 use zbus::message::Type;
 use zbus::wire::{DynamicDeserialize, DynamicType};
 use zbus::{
-    Connection, MatchRule, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant,
+    Connection, DBusError, MatchRule, Message, MessageStream, ObjectPath, OwnedObjectPath,
+    OwnedVariant,
 };
 
 use crate::unit::Property;

@@ -58,8 +58,7 @@ fn scope_takes_in_processes_made_elsewhere(lab: Lab, systemd: Systemd) -> Outcom
     let slice = systemd.slice(&lab, "taken.slice", &[])?;
     // To attach more is for units that are delegated.
     let within = [("Slice", Variant::from(slice.name())), ("Delegate", Variant::from(true))];
-    let scope =
-        systemd.scope(&lab, "in.scope", &pids[..2], &within)?;
+    let scope = systemd.scope(&lab, "in.scope", &pids[..2], &within)?;
     for pid in &pids[..2] {
         lab.hierarchy("the group of a process that the scope was made of")
             .covers([S07])
