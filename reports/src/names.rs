@@ -73,6 +73,9 @@ pub fn rerun_command(start: &RunStart, suite: &str, case: &str) -> String {
         Driver::Cgroupfs => {}
         Driver::Systemd => flag("driver", "systemd"),
     }
+    if !start.userland.is_empty() {
+        flag("userland", &start.userland);
+    }
     match start.stage {
         StageKind::Vm => {}
         StageKind::Container => flag("stage", "container"),

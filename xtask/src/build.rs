@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use cgauge_record::GuestBinary;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::catalogue::{Kind, Suite};
 
@@ -14,6 +16,10 @@ use crate::catalogue::{Kind, Suite};
 /// to relocate one costs a translated guest 6 ms of the 38 that a small case takes.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const STATIC: &str = "-C target-feature=+crt-static -C relocation-model=static";
+
+/// A package that is built by itself: what it depends on shall not decide with which
+/// features, and so into which bytes, the others' dependencies are built.
+const APART: &str = "cgauge-systemd";
 
 /// What goes into a guest.
 #[derive(Clone, Debug)]
@@ -24,6 +30,34 @@ pub struct Binaries {
     pub workload: PathBuf,
     /// A suite each.
     pub suites: Vec<SuiteBinary>,
+}
+
+impl Binaries {
+    /// The same with the suites' programs copied into `folder`: they are read for
+    /// each case, and another build may take their place while a run goes on.
+    pub fn kept_in(mut self, folder: &Path) -> Result<Self> {
+        for suite in &mut self.suites {
+            let kept = folder.join(&suite.name);
+            std::fs::copy(&suite.path, &kept)
+                .with_context(|| format!("copy {} to {}", suite.path.display(), kept.display()))?;
+            suite.path = kept;
+        }
+        Ok(self)
+    }
+
+    /// The name and digest of each.
+    pub fn digests(&self) -> Result<Vec<GuestBinary>> {
+        let agent = [("agent", &self.agent), ("workload", &self.workload)];
+        let all =
+            agent.into_iter().chain(self.suites.iter().map(|it| (it.name.as_str(), &it.path)));
+        let digest = |(name, path): (&str, &PathBuf)| {
+            let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+            let digest = Sha256::digest(&bytes);
+            let sha256 = digest.iter().map(|it| format!("{it:02x}")).collect();
+            Ok(GuestBinary { name: name.to_owned(), sha256 })
+        };
+        all.map(digest).collect()
+    }
 }
 
 /// A suite's test binary and the cases in it.
@@ -50,38 +84,15 @@ struct CargoTarget {
 
 /// Builds the agent, the loads and the named suites.
 pub fn guest_binaries(workspace: &Path, suites: &[&Suite]) -> Result<Binaries> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .current_dir(workspace)
-        .args(["build", "--profile", "guest", "--target", TARGET])
-        .args(["--message-format", "json-render-diagnostics"])
-        .args(["-p", "cgauge-agent", "-p", "cgauge-workloads"])
-        .args(["--bin", "cgauge-agent", "--bin", "cgauge-workload"])
-        // Naming the target keeps the flag off build scripts and macros.
-        .env("RUSTFLAGS", STATIC)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit());
-    for kind in [Kind::Conformance, Kind::Benchmarks] {
-        let (package, target) = match kind {
-            Kind::Conformance => ("cgauge-conformance", "--test"),
-            Kind::Benchmarks => ("cgauge-benchmarks", "--bench"),
-        };
-        let of_kind: Vec<_> = suites.iter().filter(|it| it.kind == kind).collect();
-        if !of_kind.is_empty() {
-            command.args(["-p", package, "--features", &format!("{package}/stage")]);
-        }
-        for suite in of_kind {
-            command.args([target, &suite.name]);
-        }
+    let agent = ["-p", "cgauge-agent", "-p", "cgauge-workloads"];
+    let mut arguments = agent.map(str::to_owned).to_vec();
+    arguments.extend(["--bin", "cgauge-agent", "--bin", "cgauge-workload"].map(str::to_owned));
+    let (apart, together): (Vec<&Suite>, _) = suites.iter().partition(|it| it.package == APART);
+    arguments.extend(targets(&together));
+    let mut built = cargo(workspace, &arguments)?;
+    if !apart.is_empty() {
+        built.extend(cargo(workspace, &targets(&apart))?);
     }
-    let output = command.output().context("start cargo")?;
-    if !output.status.success() {
-        bail!(
-            "the guest's binaries do not build (see above); linking them statically needs the \
-             C library's static form: libc6-dev on Debian, glibc-static on Fedora"
-        );
-    }
-    let built = executables(&output.stdout);
     let path_of = |name: &str| {
         let found = built.iter().find(|(it, _)| it == name).map(|(_, path)| path.clone());
         found.with_context(|| format!("cargo built no {name}"))
@@ -95,6 +106,45 @@ pub fn guest_binaries(workspace: &Path, suites: &[&Suite]) -> Result<Binaries> {
         workload: path_of("cgauge-workload")?,
         suites: suites.collect::<Result<_>>()?,
     })
+}
+
+/// Cargo's words for these suites.
+fn targets(suites: &[&Suite]) -> Vec<String> {
+    let mut words = Vec::new();
+    for of_package in suites.chunk_by(|a, b| a.package == b.package) {
+        let package = of_package[0].package;
+        words.extend(["-p", package, "--features", &format!("{package}/stage")].map(str::to_owned));
+        for suite in of_package {
+            let target = match suite.kind {
+                Kind::Conformance => "--test",
+                Kind::Benchmarks => "--bench",
+            };
+            words.extend([target, &suite.name].map(str::to_owned));
+        }
+    }
+    words
+}
+
+/// Builds static binaries, and says what was built.
+fn cargo(workspace: &Path, arguments: &[String]) -> Result<Vec<(String, PathBuf)>> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(workspace)
+        .args(["build", "--profile", "guest", "--target", TARGET])
+        .args(["--message-format", "json-render-diagnostics"])
+        .args(arguments)
+        // Naming the target keeps the flag off build scripts and macros.
+        .env("RUSTFLAGS", STATIC)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("start cargo")?;
+    if !output.status.success() {
+        bail!(
+            "the guest's binaries do not build (see above); linking them statically needs the \
+             C library's static form: libc6-dev on Debian, glibc-static on Fedora"
+        );
+    }
+    Ok(executables(&output.stdout))
 }
 
 /// The cases of one suite among the binaries.

@@ -9,15 +9,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use cgauge_record::{Hierarchy, Requirement};
+use cgauge_record::{Driver, Hierarchy, Requirement};
 use serde::Deserialize;
 use syn::visit::Visit;
 
 use crate::flags::Size;
 
-/// Where the suites are, below the workspace's root.
-const SUITES: [(Kind, &str); 2] =
-    [(Kind::Conformance, "suites/conformance"), (Kind::Benchmarks, "suites/benchmarks")];
+/// The crates that hold suites: what for, where below the workspace's root, and
+/// the package's name.
+const SUITES: [(Kind, &str, &str); 3] = [
+    (Kind::Conformance, "suites/conformance", "cgauge-conformance"),
+    (Kind::Conformance, "suites/systemd", "cgauge-systemd"),
+    (Kind::Benchmarks, "suites/benchmarks", "cgauge-benchmarks"),
+];
 
 /// What a suite is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct Suite {
     pub name: String,
     /// What it is for.
     pub kind: Kind,
+    /// The package that it is in.
+    pub package: &'static str,
     /// What it needs of a machine.
     pub needs: Needs,
     /// What the source says of its cases, by the name of the function with its
@@ -63,9 +69,18 @@ pub struct Needs {
     /// The hierarchies that it is for, the one to run it on if nobody says first.
     #[serde(default = "unified")]
     pub hierarchies: Vec<Hierarchy>,
+    /// The drivers that it is for, the one to run it with if nobody says first.
+    #[serde(default = "cgroupfs")]
+    pub drivers: Vec<Driver>,
     /// How the names of the cases begin that `--quick` runs; every case if empty.
     #[serde(default)]
     pub quick: Vec<String>,
+    /// The functions or modules of cases that are safe and hold on a kernel with
+    /// others on it, by their whole name (`*` is all), and how many CPUs they need.
+    /// They touch nothing outside their own groups. Every other needs a kernel of
+    /// its own.
+    #[serde(default)]
+    pub shared_kernel: BTreeMap<String, u32>,
     /// Whether `run` without a suite's name runs it.
     #[serde(default)]
     pub when: When,
@@ -73,6 +88,10 @@ pub struct Needs {
 
 fn unified() -> Vec<Hierarchy> {
     vec![Hierarchy::Unified]
+}
+
+fn cgroupfs() -> Vec<Driver> {
+    vec![Driver::Cgroupfs]
 }
 
 fn one() -> u32 {
@@ -159,13 +178,13 @@ struct Metadata {
 /// Reads every suite of the workspace, in the manifests' order.
 pub fn read(workspace: &Path) -> Result<Vec<Suite>> {
     let mut suites = Vec::new();
-    for (kind, folder) in SUITES {
-        suites.extend(read_crate(&workspace.join(folder), kind)?);
+    for (kind, folder, package) in SUITES {
+        suites.extend(read_crate(&workspace.join(folder), kind, package)?);
     }
     Ok(suites)
 }
 
-fn read_crate(folder: &Path, kind: Kind) -> Result<Vec<Suite>> {
+fn read_crate(folder: &Path, kind: Kind, package: &'static str) -> Result<Vec<Suite>> {
     let path = folder.join("Cargo.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let mut manifest: Manifest =
@@ -180,7 +199,7 @@ fn read_crate(folder: &Path, kind: Kind) -> Result<Vec<Suite>> {
             .with_context(|| format!("{}: suite {}", path.display(), target.name))?;
         let mut functions = BTreeMap::new();
         read_module(&folder.join(&target.path), "", &mut functions)?;
-        suites.push(Suite { name: target.name, kind, needs, functions });
+        suites.push(Suite { name: target.name, kind, package, needs, functions });
     }
     Ok(suites)
 }
@@ -324,6 +343,7 @@ mod tests {
         let suite = Suite {
             name: "s".into(),
             kind: Kind::Conformance,
+            package: "cgauge-conformance",
             needs: Needs {
                 cpus: 1,
                 memory: "1M".into(),
@@ -331,7 +351,9 @@ mod tests {
                 nodes: 1,
                 boot: vec![],
                 hierarchies: unified(),
+                drivers: cgroupfs(),
                 quick: vec![],
+                shared_kernel: BTreeMap::new(),
                 when: When::Always,
             },
             functions: [
@@ -349,15 +371,23 @@ mod tests {
     fn every_suite_of_this_workspace_reads() {
         let suites = read(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).unwrap();
         for suite in suites {
-            let tests_the_kernel =
-                suite.needs.when == When::Always && suite.kind == Kind::Conformance;
+            // Of legacy controllers the list of promises has only some.
+            let tests_the_list = suite.needs.when == When::Always
+                && suite.kind == Kind::Conformance
+                && suite.needs.hierarchies.contains(&Hierarchy::Unified);
             let without_promise: Vec<_> =
                 suite.functions.iter().filter(|(_, it)| it.promise.is_empty()).collect();
             assert!(without_promise.is_empty(), "{}: {without_promise:?}", suite.name);
+            for name in suite.needs.shared_kernel.keys() {
+                let module = format!("{name}::");
+                let is_there = |it: &String| it == name || it.starts_with(&module);
+                let known = name == "*" || suite.functions.keys().any(is_there);
+                assert!(known, "{}: shared_kernel names {name}, which is not there", suite.name);
+            }
             let naming = suite.functions.values().filter(|it| !it.requirements.is_empty()).count();
             // Some name theirs in a table, which only a run can read.
             assert!(
-                !tests_the_kernel || naming * 10 > suite.functions.len() * 9,
+                !tests_the_list || naming * 10 > suite.functions.len() * 9,
                 "{}: more than one case in ten names no requirement",
                 suite.name
             );

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use cgauge_reports::{Comparison, Run, compare};
+use cgauge_reports::{
+    Absent, Class, Comparison, Finding, GateFormat, GateSettings, Mismatched, Run, compare,
+};
 
 use crate::exit::{Exit, usage};
 use crate::flags::{Compare, Repeat};
@@ -48,7 +50,14 @@ pub fn repeat(workspace: &Path, flags: &Repeat) -> Result<Exit> {
     let folder = tempfile::tempdir().context("make a folder for the runs")?;
     let place = |name: String| folder.path().join(name);
     let suites: Vec<&str> = flags.suites.iter().map(String::as_str).collect();
-    let first = run(workspace, &place("first".to_owned()), &suites, &[])?;
+    let mut asked = flags.case.iter().flat_map(|it| ["--case", it.as_str()]).collect::<Vec<_>>();
+    if flags.quick {
+        asked.push("--quick");
+    }
+    let with = |more: &[&str]| -> Vec<String> {
+        asked.iter().chain(more).map(|it| (*it).to_owned()).collect()
+    };
+    let first = run(workspace, &place("first".to_owned()), &suites, &with(&[]))?;
     let mut exit = Exit::Fine;
     let mut hold_against = |what: String, other: &Run| {
         let found = compare(other, &first);
@@ -60,7 +69,8 @@ pub fn repeat(workspace: &Path, flags: &Repeat) -> Result<Exit> {
     for time in 2..=flags.times {
         // One guest, two, four: what runs beside a case must not matter.
         let jobs = (1 << (time % 3)).to_string();
-        let other = run(workspace, &place(format!("run-{time}")), &suites, &["--jobs", &jobs])?;
+        let other =
+            run(workspace, &place(format!("run-{time}")), &suites, &with(&["--jobs", &jobs]))?;
         hold_against(format!("run {time} with --jobs {jobs}"), &other);
     }
     let cases: Vec<_> = first.cases().map(|(_, it)| (it.suite.clone(), it.case.clone())).collect();
@@ -68,14 +78,35 @@ pub fn repeat(workspace: &Path, flags: &Repeat) -> Result<Exit> {
         // A stride that shares no factor with the number of cases visits each
         // once, and not in the order in which they ran.
         let (suite, case) = &cases[(index * 7919 + 13) % cases.len()];
-        let other = run(workspace, &place(format!("alone-{index}")), &[suite], &["--case", case])?;
+        let other =
+            run(workspace, &place(format!("alone-{index}")), &[suite], &with(&["--case", case]))?;
         hold_against(format!("{suite} {case} alone"), &other);
+    }
+    for index in 0..flags.slowed.min(cases.len()) {
+        let (suite, case) = &cases[(index * 7919 + 13) % cases.len()];
+        let slow = format!("{case}={}%", flags.slow.share * 100.0);
+        let more = with(&["--jobs", "1", "--slow", &slow]);
+        let other = run(workspace, &place(format!("slowed-{index}")), &suites, &more)?;
+        let judged = cgauge_reports::gate(&first, &other, &SETTINGS).map_err(usage)?;
+        let name = format!("{suite} {case}");
+        let is_it = |it: &&Finding| it.case == name && it.class == Class::Regression;
+        let found = judged.findings.iter().filter(is_it).count();
+        let others = judged.findings.iter().filter(|it| it.case != name).count();
+        println!("{suite} {slow}: {found} regressions of it, {others} findings elsewhere");
+        if found == 0 || others > 0 {
+            print!("{}", judged.render(GateFormat::Text));
+            exit = Exit::Failure;
+        }
     }
     Ok(exit)
 }
 
+/// The gate as it is where nothing is said.
+const SETTINGS: GateSettings =
+    GateSettings { threshold: None, mismatched: Mismatched::Refuse, absent: Absent::Regression };
+
 /// Runs `cargo xtask run` as a process of its own, as a user would.
-fn run(workspace: &Path, out: &Path, suites: &[&str], flags: &[&str]) -> Result<Run> {
+fn run(workspace: &Path, out: &Path, suites: &[&str], flags: &[String]) -> Result<Run> {
     let program = std::env::current_exe().context("find this program")?;
     Command::new(program)
         .arg("run")

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
-use cgauge_provision::{Cache, Tools};
+use cgauge_provision::{Cache, Rights, Tools};
+use cgauge_stage::container::{Engine, Name, Trees, why_unbounded};
 
 use crate::exit::Exit;
 
@@ -34,10 +35,13 @@ pub fn doctor() -> Result<Exit> {
     let findings = [
         Finding { what: "QEMU", state: qemu(&tools) },
         Finding { what: "Debian kernels", state: apt(&tools) },
+        Finding { what: "systemd userlands", state: mmdebstrap(&tools) },
         Finding { what: "static C library", state: static_libc() },
         Finding { what: "cache", state: cache() },
         Finding { what: "KVM", state: kvm() },
         Finding { what: "cores", state: cores() },
+        Finding { what: "container engines", state: engines(&tools) },
+        Finding { what: "hierarchy", state: hierarchy() },
     ];
     print!("{}", table(&findings));
     let broken = findings.iter().any(|it| matches!(it.state, State::Missing(_)));
@@ -78,6 +82,17 @@ fn apt(tools: &Tools) -> State {
     }
 }
 
+fn mmdebstrap(tools: &Tools) -> State {
+    match tools.find("mmdebstrap") {
+        Some(path) => State::There(path.display().to_string()),
+        None => State::Without(
+            "--driver systemd needs mmdebstrap, which it installs on Debian as root; else: \
+             apt-get install mmdebstrap uidmap"
+                .to_owned(),
+        ),
+    }
+}
+
 fn static_libc() -> State {
     let asked = Command::new("cc").arg("-print-file-name=libc.a").stderr(Stdio::null()).output();
     let answer = asked.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned());
@@ -107,6 +122,30 @@ fn kvm() -> State {
         Err(error) => State::Without(format!(
             "/dev/kvm: {error}; the virtual clock needs none, --clock wall runs translated and slower"
         )),
+    }
+}
+
+fn engines(tools: &Tools) -> State {
+    let found = Engine::find_all(&std::env::var_os("PATH").unwrap_or_default());
+    let names = Name::ALL.map(Name::program).join(" or ");
+    let mend = format!("--stage container needs {names}: apt-get install runc, dnf install runc");
+    if found.is_empty() {
+        return State::Without(mend);
+    }
+    let shown = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match tools.rights() {
+        Rights::Root => {
+            State::There(format!("{shown}; --stage container takes the first that works"))
+        }
+        Rights::User => State::Without(format!("{shown}; --stage container needs root")),
+    }
+}
+
+fn hierarchy() -> State {
+    let trees = Trees::of_this_machine();
+    match why_unbounded(&trees) {
+        None => State::There(format!("{trees}: --stage container and host can bound loads")),
+        Some(why) => State::Without(format!("--stage container and host: {why}")),
     }
 }
 

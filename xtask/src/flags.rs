@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use cgauge_provision::Userland;
 use cgauge_record::{Clock, Driver, Hierarchy, StageKind};
 use cgauge_reports::{Format, GateFormat};
+use cgauge_stage::container::Name as Engine;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::gate::Percent;
@@ -28,7 +30,7 @@ pub enum Command {
     /// Boot a kernel, run suites on it, report what held.
     Run(Run),
     /// The same for benchmarks: boot a kernel, time operations on it, report.
-    Bench(Run),
+    Bench(Bench),
     /// Show suites and cases, and the requirements that each covers.
     List(List),
     /// Write the reports of a run again, or of several runs as a matrix.
@@ -50,6 +52,10 @@ pub enum Command {
     Files(Files),
     /// Show or fetch kernels.
     Kernels(Kernels),
+    /// Wait for the end of a run, then clear away what it left: started by runs
+    /// themselves.
+    #[command(hide = true)]
+    Keeper,
     /// Say what this machine can do, and what is missing for the rest.
     Doctor,
     /// Run the project's own tests: unit tests, then short real runs in a VM.
@@ -70,16 +76,28 @@ pub struct Run {
     /// Hierarchies to test on. [default: the one that each suite is for]
     #[arg(long, value_delimiter = ',')]
     pub hierarchy: Vec<HierarchyFlag>,
-    /// Who makes the groups.
-    #[arg(long, value_delimiter = ',', default_value = "cgroupfs")]
+    /// Who makes the groups. [default: cgroupfs, or the one that each named suite
+    /// is for]
+    #[arg(long, value_delimiter = ',')]
     pub driver: Vec<DriverFlag>,
+    /// The Debian release that a guest with systemd boots: debian:bullseye,
+    /// debian:bookworm, debian:trixie, debian:sid.
+    #[arg(long, value_name = "RELEASE", value_delimiter = ',', default_value = "debian:bookworm")]
+    pub userland: Vec<Userland>,
     /// Where the cases run.
     #[arg(long, value_delimiter = ',', default_value = "vm")]
     pub stage: Vec<StageFlag>,
     /// The clock of every figure: virtual counts the guest's instructions and
-    /// repeats to the nanosecond, wall is real time.
-    #[arg(long, default_value = "virtual")]
-    pub clock: ClockFlag,
+    /// repeats to the nanosecond, wall is real time. [default: virtual in a VM;
+    /// elsewhere there is none but wall]
+    #[arg(long)]
+    pub clock: Option<ClockFlag>,
+    /// With --stage container: the engine. [default: the first that works]
+    #[arg(long, value_name = "NAME")]
+    pub engine: Option<EngineFlag>,
+    /// With --stage host: do not ask whether loads may run beside everything else.
+    #[arg(long)]
+    pub yes: bool,
     /// Only cases whose name contains this.
     #[arg(long, value_name = "SUBSTRING")]
     pub case: Vec<String>,
@@ -107,6 +125,30 @@ pub struct Run {
     /// How long a guest may be silent, in seconds of the host.
     #[arg(long, value_name = "SECONDS", default_value = "120")]
     pub silence: Seconds,
+    /// Benchmarks with this in their name are made slower by so much, as
+    /// fork=1%: the proof that a gate finds it.
+    #[arg(long, value_name = "SUBSTRING=PERCENT")]
+    pub slow: Option<Slowed>,
+}
+
+/// Flags of `bench`.
+#[derive(Clone, Debug, Args)]
+pub struct Bench {
+    /// What `run` takes as well.
+    #[command(flatten)]
+    pub run: Run,
+    /// Measure this kernel too, benchmark by benchmark in the order A B B A, and
+    /// say whether the one named with --kernel is worse, with the exit code of
+    /// `gate`.
+    #[arg(long, value_name = "KERNEL")]
+    pub against: Option<String>,
+    /// With --against: the least worsening that is a regression, as 2%. [default:
+    /// 0.5% on the virtual clock, 10% on the wall clock]
+    #[arg(long, value_name = "PERCENT", requires = "against")]
+    pub threshold: Option<Percent>,
+    /// With --against: end with 4 where noise leaves something undecided.
+    #[arg(long, requires = "against")]
+    pub strict: bool,
 }
 
 impl Run {
@@ -117,8 +159,11 @@ impl Run {
             kernel: Vec::new(),
             hierarchy: Vec::new(),
             driver: vec![DriverFlag::Cgroupfs],
+            userland: Vec::new(),
             stage: vec![StageFlag::Vm],
-            clock: ClockFlag::Virtual,
+            clock: Some(ClockFlag::Virtual),
+            engine: None,
+            yes: false,
             case: Vec::new(),
             quick: false,
             jobs: None,
@@ -127,6 +172,7 @@ impl Run {
             partition: None,
             out: None,
             rerun: None,
+            slow: None,
             silence: Seconds(Duration::from_secs(120)),
         }
     }
@@ -169,8 +215,21 @@ pub struct Compare {
 pub struct Gate {
     /// What to judge by: a run directory, its events.jsonl, or a baseline.
     pub base: PathBuf,
-    /// What to judge, likewise.
-    pub new: PathBuf,
+    /// What to judge, likewise; or --kernel, to measure it now.
+    #[arg(required_unless_present = "kernel", conflicts_with = "kernel")]
+    pub new: Option<PathBuf>,
+    /// Measure what the base measured on this kernel, then judge it: ends with 0
+    /// or 3, and with 125 where there is nothing to judge, for `git bisect run`.
+    #[arg(long, value_name = "KERNEL")]
+    pub kernel: Option<String>,
+    /// With --kernel: how many guests run side by side. [default: the machine's
+    /// cores]
+    #[arg(long, value_name = "N", requires = "kernel")]
+    pub jobs: Option<NonZeroU32>,
+    /// With --kernel: the run directory. [default: a new one below
+    /// target/cgauge/runs]
+    #[arg(long, value_name = "DIR", requires = "kernel")]
+    pub out: Option<PathBuf>,
     /// The least worsening that is a regression, as 2%. [default: 0.5% on the
     /// virtual clock, 10% on the wall clock]
     #[arg(long, value_name = "PERCENT")]
@@ -264,6 +323,19 @@ pub struct Repeat {
     /// How many cases are run alone.
     #[arg(long, value_name = "N", default_value = "0")]
     pub alone: usize,
+    /// Only cases whose name contains this.
+    #[arg(long, value_name = "SUBSTRING")]
+    pub case: Vec<String>,
+    /// Only the cases that `run --quick` takes.
+    #[arg(long)]
+    pub quick: bool,
+    /// How many further runs have one benchmark made slower, each another: the
+    /// gate has to find it, and nothing else.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub slowed: usize,
+    /// By how much.
+    #[arg(long, value_name = "PERCENT", default_value = "1%")]
+    pub slow: Percent,
 }
 
 /// Flags of `kernels`.
@@ -284,6 +356,19 @@ pub enum KernelsCommand {
         /// As for `run --kernel`.
         #[arg(required = true, value_name = "KERNEL")]
         kernels: Vec<String>,
+    },
+    /// Build a kernel's source tree with what the suites test, for
+    /// `run --kernel tree:DIR`. Ends with 125 where the tree does not build, which
+    /// `git bisect run` takes as a skip.
+    Build {
+        /// The source tree.
+        source: PathBuf,
+        /// Where the built tree goes. [default: below target/cgauge/kernels]
+        #[arg(long, value_name = "DIR")]
+        into: Option<PathBuf>,
+        /// How many files to compile side by side. [default: the machine's cores]
+        #[arg(long, value_name = "N")]
+        jobs: Option<NonZeroU32>,
     },
 }
 
@@ -321,12 +406,39 @@ macro_rules! flag_of {
                 match it { $($flag::$variant => Self::$variant),* }
             }
         }
+
+        impl From<$of> for $flag {
+            fn from(it: $of) -> Self {
+                match it { $($of::$variant => Self::$variant),* }
+            }
+        }
     };
 }
 flag_of!(HierarchyFlag => Hierarchy { Unified, Legacy, Hybrid });
+flag_of!(EngineFlag => Engine { Runc, Crun, Podman });
 flag_of!(DriverFlag => Driver { Cgroupfs, Systemd });
 flag_of!(StageFlag => StageKind { Vm, Container, Host });
 flag_of!(ClockFlag => Clock { Virtual, Wall });
+
+/// Benchmarks that are to be made slower.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slowed {
+    /// What their names contain.
+    pub name: String,
+    /// By how many thousandths.
+    pub thousandths: u32,
+}
+
+impl FromStr for Slowed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} names no slowdown: write it as fork=1%");
+        let (name, percent) = text.rsplit_once('=').ok_or_else(wrong)?;
+        let share = percent.parse::<Percent>()?.share;
+        Ok(Self { name: name.to_owned(), thousandths: (share * 1000.0).round() as u32 })
+    }
+}
 
 /// An amount of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -405,6 +517,15 @@ mod tests {
         assert_eq!("512M".parse(), Ok(Size { bytes: 512 << 20 }));
         for text in ["", "M", "512", "0M", "-1M", "1T", "99999999999999G", "½M"] {
             assert!(text.parse::<Size>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn slowdowns() {
+        let slowed = Slowed { name: "a=b".into(), thousandths: 15 };
+        assert_eq!("a=b=1.5%".parse(), Ok(slowed));
+        for text in ["fork", "fork=", "fork=much"] {
+            assert!(text.parse::<Slowed>().is_err(), "{text:?}");
         }
     }
 

@@ -1,16 +1,19 @@
 //! What has to be there before anything can run: kernels, QEMU, a place for the
 //! files of running guests, and an ear for Ctrl-C.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use cgauge_provision::{Cache, Kernel, KernelError, KernelSpec, Qemu, Tools};
+use cgauge_provision::{
+    Cache, Kernel, KernelError, KernelSpec, Qemu, Tools, Userland, UserlandImage,
+};
 use cgauge_record::Clock;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, usage};
 use crate::prepare::Common;
 use crate::work;
 
@@ -19,7 +22,7 @@ pub struct Ground {
     /// The kernels, in the order in which they were asked for.
     pub kernels: Vec<Kernel>,
     cache: Cache,
-    qemu: Qemu,
+    qemu: Option<Qemu>,
     work: work::Folder,
     stop: Arc<AtomicBool>,
 }
@@ -39,9 +42,27 @@ impl Ground {
             .iter()
             .map(|it| cgauge_provision::resolve(it, &cache, &tools, say).map_err(&explain))
             .collect::<Result<_>>()?;
-        let qemu = cgauge_provision::find_or_install(&tools, say)?;
+        // No kernel to boot, no VM.
+        let qemu = match specs {
+            [] => None,
+            _ => Some(cgauge_provision::find_or_install(&tools, say)?),
+        };
         let work = work::Folder::new(&target.join("work"))?;
         Ok(Self { kernels, cache, qemu, work, stop: Arc::clone(stop) })
+    }
+
+    /// The userlands, made where the cache has none.
+    pub fn userlands(
+        &self,
+        wanted: impl IntoIterator<Item = Userland>,
+        say: &dyn Fn(&str),
+    ) -> Result<Vec<UserlandImage>> {
+        let tools = Tools::of_this_machine();
+        let wanted: BTreeSet<_> = wanted.into_iter().collect();
+        wanted
+            .into_iter()
+            .map(|it| UserlandImage::find_or_make(it, &self.cache, &tools, say).map_err(usage))
+            .collect()
     }
 
     /// What every machine on it has in common.

@@ -1,19 +1,59 @@
 //! `kernels`: what can be had, what is in the cache, and how it gets there.
 
-use anyhow::Result;
-use cgauge_provision::{Cache, CachedKernel, DebianKernel, KernelSpec, Tools, When};
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use cgauge_provision::{
+    BuildError, Cache, CachedKernel, DebianKernel, KernelSpec, Tools, When, build,
+};
 
 use crate::exit::{Exit, usage};
 use crate::flags::{Kernels, KernelsCommand};
+use crate::pool;
 
-/// Shows or fetches kernels.
-pub fn kernels(flags: &Kernels) -> Result<Exit> {
+/// Shows, fetches or builds kernels.
+pub fn kernels(workspace: &Path, flags: &Kernels) -> Result<Exit> {
     let cache = Cache::open(Cache::place(|it| std::env::var_os(it))?)?;
     match &flags.command {
         None | Some(KernelsCommand::List) => print!("{}", table(&cgauge_provision::cached(&cache))),
         Some(KernelsCommand::Fetch { kernels }) => fetch(kernels, &cache)?,
+        Some(KernelsCommand::Build { source, into, jobs }) => {
+            return build_tree(workspace, source, into.as_deref(), *jobs);
+        }
     }
     Ok(Exit::Fine)
+}
+
+fn build_tree(
+    workspace: &Path,
+    source: &Path,
+    into: Option<&Path>,
+    jobs: Option<NonZeroU32>,
+) -> Result<Exit> {
+    // make is started in the source tree: a relative path would lead elsewhere.
+    let source =
+        source.canonicalize().map_err(|it| usage(format!("{}: {it}", source.display())))?;
+    let into = match into {
+        Some(into) => std::path::absolute(into).context("the working directory is gone")?,
+        None => {
+            let name = source.file_name().unwrap_or_default();
+            workspace.join("target").join("cgauge").join("kernels").join(name)
+        }
+    };
+    let jobs = jobs.or(NonZeroU32::new(pool::cores())).unwrap_or(NonZeroU32::MIN);
+    match build(&source, &into, jobs, &Tools::of_this_machine()) {
+        Ok(()) => {
+            println!("--kernel tree:{}", into.display());
+            Ok(Exit::Fine)
+        }
+        Err(error @ BuildError::DoesNotBuild { .. }) => {
+            eprintln!("{error}");
+            Ok(Exit::NothingTested)
+        }
+        Err(error @ (BuildError::NoSource(_) | BuildError::Missing(_))) => Err(usage(error)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn fetch(names: &[String], cache: &Cache) -> Result<()> {

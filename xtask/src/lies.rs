@@ -12,12 +12,14 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use cgauge_provision::Userland;
 use cgauge_record::{
-    Asked, Check, Clock, Ending, Event, Hierarchy, Job, JobCase, Layer, Lie, Message, Told, Verdict,
+    Asked, Check, Clock, Driver, Ending, Event, Hierarchy, Job, JobCase, Layer, Lie, Message, Told,
+    Verdict,
 };
 use cgauge_stage::{GuestEnd, Stage};
 
-use crate::catalogue::Kind;
+use crate::catalogue::{Kind, Suite};
 use crate::exit::{Exit, usage};
 use crate::flags::Test;
 use crate::ground::{self, Ground};
@@ -108,13 +110,17 @@ pub fn test(workspace: &Path, flags: &Test) -> Result<Exit> {
     let ground = Ground::prepare(&[spec], &target, &stop, &say, |it| {
         run::explain_kernel(it, flags.kernel.is_none())
     })?;
-    let binaries = build::guest_binaries(workspace, &suites)?;
     let common = ground.common(Clock::Virtual, SILENCE);
+    let binaries = build::guest_binaries(workspace, &suites)?.kept_in(&common.work)?;
+    let with_systemd = |it: &Suite| it.needs.drivers.first() == Some(&Driver::Systemd);
+    let userland = suites.iter().any(|it| with_systemd(it)).then_some(Userland::Bookworm);
+    let userland = ground.userlands(userland, &say)?.pop();
     let kernel = ground.kernels.first().context("no kernel")?;
 
     let tried = Mutex::new(Vec::new());
     for suite in &suites {
-        let needs = Needs::of(suite, None, None)?;
+        let mut needs = Needs::of(suite, None, None)?;
+        needs.userland = userland.clone().filter(|_| with_systemd(suite));
         let hierarchy = suite.needs.hierarchies.first().copied().unwrap_or(Hierarchy::Unified);
         let vm = prepare::machine(&common, kernel, hierarchy, &needs, &binaries, &say)?;
         let listed = build::cases_of_suite(&binaries, &suite.name);

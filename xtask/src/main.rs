@@ -1,6 +1,7 @@
 //! The command line of cgauge: reads it, does it, ends with the exit code.
 
 mod baseline;
+mod bench;
 mod build;
 mod capacity;
 mod catalogue;
@@ -16,6 +17,7 @@ mod host;
 mod kernels;
 mod lies;
 mod list;
+mod own_kernel;
 mod plan;
 mod plot;
 mod pool;
@@ -23,6 +25,7 @@ mod prepare;
 mod report;
 mod run;
 mod test;
+mod userland;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -48,17 +51,18 @@ fn obey(cli: &Cli) -> Result<Exit> {
     let workspace = workspace()?;
     match &cli.command {
         Command::Run(flags) => run::run(&workspace, Kind::Conformance, flags),
-        Command::Bench(flags) => run::run(&workspace, Kind::Benchmarks, flags),
+        Command::Bench(flags) => bench::bench(&workspace, flags),
         Command::List(flags) => list::list(&workspace, flags),
         Command::Report(flags) => report::report(flags),
         Command::Plot(flags) => plot::plot(&workspace, flags),
         Command::Files(flags) => files::files(flags),
         Command::Compare(flags) => compare::compare_runs(flags),
-        Command::Gate(flags) => gate::gate(flags),
+        Command::Gate(flags) => gate::gate(&workspace, flags),
         Command::Baseline(flags) => baseline::baseline(flags),
         Command::Capacity(flags) => capacity::capacity(&workspace, flags),
         Command::Repeat(flags) => compare::repeat(&workspace, flags),
-        Command::Kernels(flags) => kernels::kernels(flags),
+        Command::Kernels(flags) => kernels::kernels(&workspace, flags),
+        Command::Keeper => own_kernel::keep(),
         Command::Doctor => doctor::doctor(),
         Command::Test(flags) if flags.lies => lies::test(&workspace, flags),
         Command::Test(flags) => test::test(&workspace, flags),

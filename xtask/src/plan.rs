@@ -5,12 +5,16 @@
 
 use std::collections::BTreeSet;
 
-use cgauge_provision::nearest;
-use cgauge_record::{Driver, Hierarchy, StageKind};
+use cgauge_provision::{Userland, nearest};
+use cgauge_record::{Clock, Driver, Hierarchy, StageKind};
 
 use crate::catalogue::{Kind, Suite, When};
 use crate::exit::UsageError;
 use crate::flags::{Partition, Run};
+use crate::userland;
+
+/// How the machine's own kernel is named.
+const OWN_KERNEL: &str = "host";
 
 /// One case to run on every configuration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,6 +118,8 @@ pub struct Configuration {
     pub hierarchy: Hierarchy,
     /// Who makes the groups.
     pub driver: Driver,
+    /// What is booted where systemd makes them.
+    pub userland: Option<Userland>,
     /// Where the cases run.
     pub stage: StageKind,
 }
@@ -122,8 +128,11 @@ impl Configuration {
     /// The name that the events carry.
     pub fn name(&self) -> String {
         let lower = |it: &dyn std::fmt::Debug| format!("{it:?}").to_lowercase();
-        [self.kernel.clone(), lower(&self.hierarchy), lower(&self.driver), lower(&self.stage)]
-            .join("/")
+        let driver = match self.userland {
+            Some(userland) => format!("{}@{userland}", lower(&self.driver)),
+            None => lower(&self.driver),
+        };
+        [self.kernel.clone(), lower(&self.hierarchy), driver, lower(&self.stage)].join("/")
     }
 }
 
@@ -135,15 +144,16 @@ pub fn configurations(
 ) -> (Vec<Configuration>, Vec<String>) {
     let mut possible = Vec::new();
     let mut left_out = Vec::new();
-    for kernel in kernels {
-        for hierarchy in hierarchies(suites, flags) {
-            for driver in &flags.driver {
-                for stage in &flags.stage {
+    for stage in flags.stage.iter().map(|it| StageKind::from(*it)) {
+        for kernel in kernels_of(stage, kernels, flags) {
+            for hierarchy in hierarchies(suites, flags) {
+                for (driver, userland) in drivers(suites, flags) {
                     let it = Configuration {
                         kernel: kernel.clone(),
                         hierarchy,
-                        driver: (*driver).into(),
-                        stage: (*stage).into(),
+                        driver,
+                        userland,
+                        stage,
                     };
                     match obstacle(&it, suites, flags) {
                         None => possible.push(it),
@@ -156,6 +166,23 @@ pub fn configurations(
     (possible, left_out)
 }
 
+/// The kernels that the user named; outside a VM the machine's own if none is.
+fn kernels_of(stage: StageKind, kernels: &[String], flags: &Run) -> Vec<String> {
+    if stage != StageKind::Vm && flags.kernel.is_empty() {
+        return vec![OWN_KERNEL.to_owned()];
+    }
+    kernels.to_vec()
+}
+
+/// The clock that figures of this stage are taken by.
+pub fn clock(stage: StageKind, flags: &Run) -> Clock {
+    match flags.clock {
+        Some(clock) => clock.into(),
+        None if stage == StageKind::Vm => Clock::Virtual,
+        None => Clock::Wall,
+    }
+}
+
 /// The hierarchies that the user named, else those that the suites are for.
 fn hierarchies(suites: &[&Suite], flags: &Run) -> Vec<Hierarchy> {
     let named = flags.hierarchy.iter().map(|it| (*it).into());
@@ -166,26 +193,66 @@ fn hierarchies(suites: &[&Suite], flags: &Run) -> Vec<Hierarchy> {
     wanted
 }
 
-/// Whether `suite` runs on `hierarchy`: one that it is for, and that the user
-/// named; the first that it is for if the user named none.
-pub fn runs_on(suite: &Suite, hierarchy: Hierarchy, flags: &Run) -> bool {
-    let fit = &suite.needs.hierarchies;
-    if flags.hierarchy.is_empty() {
-        fit.first() == Some(&hierarchy)
-    } else {
-        fit.contains(&hierarchy)
-    }
+/// The drivers that the user named, with the userlands of those that boot one;
+/// else those that the named suites are for: without a name none runs on systemd.
+fn drivers(suites: &[&Suite], flags: &Run) -> Vec<(Driver, Option<Userland>)> {
+    let named = flags.driver.iter().map(|it| (*it).into());
+    let own = suites.iter().filter_map(|it| it.needs.drivers.first().copied());
+    let mut wanted: Vec<Driver> = match (named.len(), flags.suites.is_empty()) {
+        (1.., _) => named.collect(),
+        (0, true) => vec![Driver::Cgroupfs],
+        (0, false) => own.collect(),
+    };
+    wanted.sort();
+    wanted.dedup();
+    let with_userlands = |driver| match driver {
+        Driver::Cgroupfs => vec![(driver, None)],
+        Driver::Systemd => flags.userland.iter().map(|it| (driver, Some(*it))).collect(),
+    };
+    wanted.into_iter().flat_map(with_userlands).collect()
+}
+
+/// Whether `suite` runs in the configuration: on a hierarchy and with a driver that
+/// it is for and that the user named; the first that it is for if none was named.
+pub fn runs_in(suite: &Suite, it: &Configuration, flags: &Run) -> bool {
+    runs_on(suite, it.hierarchy, flags) && runs_with(suite, it.driver, flags)
+}
+
+fn runs_on(suite: &Suite, hierarchy: Hierarchy, flags: &Run) -> bool {
+    fits(&suite.needs.hierarchies, hierarchy, flags.hierarchy.is_empty())
+}
+
+fn runs_with(suite: &Suite, driver: Driver, flags: &Run) -> bool {
+    fits(&suite.needs.drivers, driver, flags.driver.is_empty())
+}
+
+fn fits<T: PartialEq>(fit: &[T], wanted: T, nobody_says: bool) -> bool {
+    if nobody_says { fit.first() == Some(&wanted) } else { fit.contains(&wanted) }
 }
 
 fn obstacle(it: &Configuration, suites: &[&Suite], flags: &Run) -> Option<&'static str> {
     if !suites.iter().any(|suite| runs_on(suite, it.hierarchy, flags)) {
         return Some("none of the suites is for this hierarchy");
     }
-    if it.driver != Driver::Cgroupfs {
-        return Some("the suites of this version make their groups themselves (cgroupfs)");
+    if !suites.iter().any(|suite| runs_with(suite, it.driver, flags)) {
+        return Some("none of the suites is for this driver");
     }
-    if it.stage != StageKind::Vm {
-        return Some("the suites of this version run in a VM, where they can hurt nobody");
+    if !suites.iter().any(|suite| runs_in(suite, it, flags)) {
+        return Some("none of the suites is for this hierarchy with this driver");
+    }
+    if let Some(userland) = it.userland
+        && !userland::mounts(userland, it.hierarchy)
+    {
+        return Some("its systemd mounts no legacy hierarchies any more (since 258)");
+    }
+    if it.stage == StageKind::Vm {
+        return None;
+    }
+    if it.kernel != OWN_KERNEL {
+        return Some("outside a VM there is this machine's kernel only (--kernel host)");
+    }
+    if clock(it.stage, flags) == Clock::Virtual {
+        return Some("the virtual clock is a VM's (--stage vm); elsewhere there is the wall clock");
     }
     None
 }
@@ -216,10 +283,13 @@ mod tests {
             nodes: 1,
             boot: vec![],
             hierarchies: vec![Hierarchy::Unified],
+            drivers: vec![Driver::Cgroupfs],
             quick,
+            shared_kernel: [].into(),
             when,
         };
-        Suite { name: name.into(), kind: Kind::Conformance, needs, functions: [].into() }
+        let (kind, package) = (Kind::Conformance, "cgauge-conformance");
+        Suite { name: name.into(), kind, package, needs, functions: [].into() }
     }
 
     fn names(of: &[&str]) -> Vec<String> {
@@ -274,6 +344,27 @@ mod tests {
     }
 
     #[test]
+    fn outside_a_vm_there_is_the_machines_kernel_and_the_wall_clock() {
+        let unified = suite("pids", &[], When::Always);
+        let told = |line: &str, kernels: &[&str]| {
+            let (possible, left_out) = configurations(&names(kernels), &[&unified], &flags(line));
+            let names = possible
+                .iter()
+                .map(|it| format!("{} {:?}", it.name(), clock(it.stage, &flags(line))));
+            names.chain(left_out).collect::<Vec<_>>().join("\n")
+        };
+        insta::assert_snapshot!(told("--stage vm,container", &["debian:6.12"]), @"
+        debian:6.12/unified/cgroupfs/vm Virtual
+        host/unified/cgroupfs/container Wall
+        ");
+        insta::assert_snapshot!(told("--stage host --clock virtual", &["debian:6.12"]), @"host/unified/cgroupfs/host is left out: the virtual clock is a VM's (--stage vm); elsewhere there is the wall clock");
+        insta::assert_snapshot!(told("--stage container --kernel debian:6.1 --kernel host", &["debian:6.1", "host"]), @"
+        host/unified/cgroupfs/container Wall
+        debian:6.1/unified/cgroupfs/container is left out: outside a VM there is this machine's kernel only (--kernel host)
+        ");
+    }
+
+    #[test]
     fn a_suite_runs_on_its_own_hierarchy_unless_another_is_named() {
         let unified = suite("pids", &[], When::Always);
         let mut old = suite("blkio", &[], When::Always);
@@ -283,7 +374,7 @@ mod tests {
             let suites = |it: &Configuration| {
                 let mut text = format!("{:?}", it.hierarchy);
                 for suite in [&unified, &old] {
-                    if runs_on(suite, it.hierarchy, &flags(line)) {
+                    if runs_in(suite, it, &flags(line)) {
                         text += &format!(" {}", suite.name);
                     }
                 }
@@ -294,6 +385,44 @@ mod tests {
         assert_eq!(on(""), "Unified pids, Legacy blkio");
         assert_eq!(on("--hierarchy hybrid"), "Hybrid blkio");
         assert_eq!(on("--hierarchy unified"), "Unified pids");
+    }
+
+    #[test]
+    fn systemd_makes_the_groups_where_it_or_its_suites_are_named() {
+        let pids = suite("pids", &[], When::Always);
+        let (mut units, mut both) =
+            (suite("units", &[], When::Always), suite("both", &[], When::Always));
+        units.needs.drivers = vec![Driver::Systemd];
+        both.needs.drivers = vec![Driver::Cgroupfs, Driver::Systemd];
+        let all = [&pids, &units, &both];
+        let planned = |line: &str| {
+            let flags = flags(line);
+            let named = |it: &&&Suite| flags.suites.is_empty() || flags.suites.contains(&it.name);
+            let suites: Vec<&Suite> = all.iter().filter(named).copied().collect();
+            let (found, left_out) = configurations(&names(&["k"]), &suites, &flags);
+            let one = |it: &Configuration| {
+                let of_it = suites.iter().filter(|suite| runs_in(suite, it, &flags));
+                let of_it: Vec<_> = of_it.map(|it| it.name.as_str()).collect();
+                format!("{}: {}", it.name(), of_it.join(" "))
+            };
+            found.iter().map(one).chain(left_out).collect::<Vec<_>>().join("\n")
+        };
+        insta::assert_snapshot!(planned(""), @"k/unified/cgroupfs/vm: pids both");
+        insta::assert_snapshot!(planned("units"), @"k/unified/systemd@debian:bookworm/vm: units");
+        insta::assert_snapshot!(planned("--driver cgroupfs,systemd"), @r"
+        k/unified/cgroupfs/vm: pids both
+        k/unified/systemd@debian:bookworm/vm: units both
+        ");
+        insta::assert_snapshot!(planned("both --driver systemd --userland debian:sid,bullseye"), @r"
+        k/unified/systemd@debian:sid/vm: both
+        k/unified/systemd@debian:bullseye/vm: both
+        ");
+        insta::assert_snapshot!(planned("pids --driver systemd"), @"k/unified/systemd@debian:bookworm/vm is left out: none of the suites is for this driver");
+        both.needs.hierarchies = vec![Hierarchy::Unified, Hierarchy::Hybrid];
+        let flags = flags("--driver systemd --hierarchy hybrid --userland trixie,sid");
+        let (found, left_out) = configurations(&names(&["k"]), &[&both], &flags);
+        assert_eq!(found[0].name(), "k/hybrid/systemd@debian:trixie/vm");
+        insta::assert_snapshot!(left_out.join("\n"), @"k/hybrid/systemd@debian:sid/vm is left out: its systemd mounts no legacy hierarchies any more (since 258)");
     }
 
     proptest! {

@@ -12,7 +12,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use cgauge_provision::{Cache, Initramfs, Kernel, Mode, ModuleError, Qemu, node_table};
+use cgauge_provision::{
+    Cache, Initramfs, Kernel, Mode, ModuleError, Qemu, UserlandImage, node_table,
+};
 use cgauge_record::{Clock, Hierarchy};
 use cgauge_stage::vm::{Accelerator, Machine, Model, Profile, Settings, Vm, choose};
 use sha2::{Digest, Sha256};
@@ -20,6 +22,7 @@ use sha2::{Digest, Sha256};
 use crate::build::Binaries;
 use crate::catalogue::Suite;
 use crate::flags::Size;
+use crate::userland;
 
 /// How long a kernel may take to boot. Under a translator on a busy machine a
 /// boot takes 5 to 10 s.
@@ -38,6 +41,8 @@ pub struct Needs {
     pub nodes: u32,
     /// Further words for the kernel's command line.
     pub boot: Vec<String>,
+    /// What is booted below systemd; nothing where the agent is PID 1.
+    pub userland: Option<UserlandImage>,
 }
 
 impl Needs {
@@ -53,6 +58,7 @@ impl Needs {
             modules: suite.needs.modules.clone(),
             nodes: suite.needs.nodes,
             boot: suite.needs.boot.clone(),
+            userland: None,
         })
     }
 }
@@ -60,8 +66,8 @@ impl Needs {
 /// What every machine of a run has in common.
 #[derive(Clone, Debug)]
 pub struct Common {
-    /// The program.
-    pub qemu: Qemu,
+    /// The program; none where no VM is asked for.
+    pub qemu: Option<Qemu>,
     /// Where what is made once is kept.
     pub cache: PathBuf,
     /// Where running guests keep their files.
@@ -85,9 +91,10 @@ pub fn machine(
 ) -> Result<Vm> {
     let modules = modules(kernel, &needs.modules, say)?;
     let initramfs = initramfs(&common.cache, binaries, needs, &modules)?;
+    let qemu = common.qemu.as_ref().context("no QEMU")?;
     let machine = Machine {
-        qemu: common.qemu.path.clone(),
-        qemu_version: common.qemu.version.clone(),
+        qemu: qemu.path.clone(),
+        qemu_version: qemu.version.clone(),
         model: Model::Microvm,
         accelerator: Accelerator::Tcg,
         clock: common.clock,
@@ -97,7 +104,7 @@ pub fn machine(
         initramfs: initramfs.path,
         initramfs_sha256: initramfs.sha256,
         hierarchy,
-        boot: needs.boot.clone(),
+        boot: boot_words(needs, hierarchy),
         host_tsc_khz: match common.clock {
             Clock::Virtual => 0,
             Clock::Wall => tsc_khz(),
@@ -112,6 +119,14 @@ pub fn machine(
         stop: Arc::clone(&common.stop),
     };
     Ok(choose(&machine, &settings, say)?)
+}
+
+fn boot_words(needs: &Needs, hierarchy: Hierarchy) -> Vec<String> {
+    let mut words = needs.boot.clone();
+    if let Some(image) = &needs.userland {
+        words.extend(userland::boot_words(image.userland, hierarchy));
+    }
+    words
 }
 
 /// The modules to load, in order. One that this kernel does not have is said,
@@ -162,8 +177,12 @@ fn initramfs(
         files.insert(place, bytes);
         Ok(())
     };
-    add("/init".to_owned(), &binaries.agent)?;
-    add("/bin/cgauge-workload".to_owned(), &binaries.workload)?;
+    let (agent, workload) = match &needs.userland {
+        None => ("/init", "/bin/cgauge-workload"),
+        Some(_) => (userland::AGENT, userland::WORKLOAD),
+    };
+    add(agent.to_owned(), &binaries.agent)?;
+    add(workload.to_owned(), &binaries.workload)?;
     let mut digest = Sha256::new();
     for (place, bytes) in &files {
         digest.update(format!("{place} {}\n", bytes.len()));
@@ -173,6 +192,10 @@ fn initramfs(
         let parameters = parameters_of(&module.name, &needs.modules);
         digest.update(format!("{} {} {parameters}\n", module.name, module.bytes.len()));
         digest.update(&module.bytes);
+    }
+    if let Some(image) = &needs.userland {
+        digest.update(&image.sha256);
+        digest.update(format!("{:?}", userland::FILES));
     }
     // The kernel looks for tables in the first archive alone, and only if it is plain.
     let mut packed = Vec::new();
@@ -185,8 +208,18 @@ fn initramfs(
     let path = cache.root().join("initramfs").join(&sha256[..24]);
     if !path.exists() {
         let mut archive = Initramfs::new();
-        for folder in ["/proc", "/sys", "/tmp", "/run"] {
-            archive = archive.dir(folder);
+        match &needs.userland {
+            None => {
+                for folder in ["/proc", "/sys", "/tmp", "/run"] {
+                    archive = archive.dir(folder);
+                }
+            }
+            Some(image) => {
+                archive = userland::files(archive);
+                let bytes = fs::read(&image.archive)
+                    .with_context(|| format!("read {}", image.archive.display()))?;
+                packed.extend(bytes);
+            }
         }
         for (place, bytes) in files {
             archive = archive.file(&place, bytes, Mode::EXECUTABLE);

@@ -24,7 +24,7 @@ const WITHOUT_A_VM: [Step; 3] = [
             "--workspace",
             "--all-targets",
             "--features",
-            "cgauge-conformance/stage,cgauge-benchmarks/stage",
+            "cgauge-conformance/stage,cgauge-systemd/stage,cgauge-benchmarks/stage",
             "--",
             "-D",
             "warnings",

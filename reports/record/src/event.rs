@@ -107,6 +107,9 @@ pub struct RunStart {
     pub hierarchy: Hierarchy,
     /// The driver that was asked for.
     pub driver: Driver,
+    /// What was booted where systemd makes the groups: `debian:bookworm`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub userland: String,
     /// The kernel under test.
     pub kernel: KernelId,
     /// QEMU's version, empty outside a VM.
@@ -134,9 +137,22 @@ pub struct RunStart {
     /// it does not count, on the virtual clock.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host: String,
+    /// The programs that ran in the guest: where their instructions lie in memory
+    /// moves the figures of the virtual clock.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binaries: Vec<GuestBinary>,
     /// What is to be run, so that a run that was cut off knows what it owes.
     #[serde(default)]
     pub planned: Vec<Planned>,
+}
+
+/// A program that ran in the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestBinary {
+    /// Its name: a suite's, or the agent's.
+    pub name: String,
+    /// The SHA-256 of its file, in hexadecimal.
+    pub sha256: String,
 }
 
 /// A case that a run means to run.

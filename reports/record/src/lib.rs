@@ -11,8 +11,9 @@ mod requirement;
 mod wire;
 
 pub use event::{
-    CaseEnd, CaseStart, Check, CheckKind, Clock, Driver, Event, Hierarchy, Histogram, KernelId,
-    Outcome, Planned, Preference, RunEnd, RunStart, SCHEMA, Series, StageKind, Value, Verdict,
+    CaseEnd, CaseStart, Check, CheckKind, Clock, Driver, Event, GuestBinary, Hierarchy, Histogram,
+    KernelId, Outcome, Planned, Preference, RunEnd, RunStart, SCHEMA, Series, StageKind, Value,
+    Verdict,
 };
 pub use lie::{Asked, Layer, Lie, Told, Touch};
 pub use quantity::{Quantity, Unit};

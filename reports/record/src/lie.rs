@@ -17,6 +17,9 @@ pub enum Layer {
     Trace,
     /// These lies, of which no two are about the same requests.
     Lies(Vec<Lie>),
+    /// Nothing, but each operation that is timed is made so many thousandths
+    /// slower: the proof that a gate finds it.
+    Slow(u32),
 }
 
 impl Layer {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use cgauge_record::{Clock, RunStart};
+use cgauge_record::{Clock, GuestBinary, RunStart};
 
 /// Something that two configurations do not share and that their figures hang on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,16 @@ pub(super) fn mismatches(base: &RunStart, new: &RunStart) -> Vec<Mismatch> {
         found.push(Mismatch { what: "host", base: String::new(), new: String::new() });
     }
     found
+}
+
+/// The guest's programs that are others now, of those that both know. It keeps
+/// nothing from being compared, but where a program's instructions lie moves the
+/// figures of the virtual clock.
+pub(super) fn other_binaries(base: &RunStart, new: &RunStart) -> Vec<String> {
+    let other = |it: &&GuestBinary| {
+        new.binaries.iter().any(|new| new.name == it.name && new.sha256 != it.sha256)
+    };
+    base.binaries.iter().filter(other).map(|it| it.name.clone()).collect()
 }
 
 /// Lower case, as in the records.

@@ -155,6 +155,8 @@ pub struct Gate {
     pub clock: Clock,
     /// Why the comparison does not hold, where it was allowed all the same.
     pub marks: Vec<String>,
+    /// What is to be known of it besides: that the guest's programs are others.
+    pub notes: Vec<String>,
     /// Cases that both runs have.
     pub cases: usize,
     /// Figures that were judged.
@@ -187,6 +189,7 @@ pub fn gate(base: &Run, new: &Run, settings: &GateSettings) -> Result<Gate, Gate
         threshold: settings.threshold.unwrap_or(default_threshold(clock)),
         clock,
         marks: Vec::new(),
+        notes: Vec::new(),
         cases: 0,
         figures: 0,
         checks: 0,
@@ -204,7 +207,23 @@ pub fn gate(base: &Run, new: &Run, settings: &GateSettings) -> Result<Gate, Gate
         }
         found.marks.extend(mismatches);
         let clock = base.start.clock;
-        let threshold = settings.threshold.unwrap_or(default_threshold(clock));
+        let others = match clock {
+            Clock::Virtual => comparable::other_binaries(&base.start, &new.start),
+            Clock::Wall => Vec::new(),
+        };
+        let mut default = default_threshold(clock);
+        if !others.is_empty() {
+            default = default.max(LAYOUT);
+            found.notes.push(format!(
+                "the guest's programs are others ({}): where their instructions lie moves a figure by up to {}, so that this is the threshold unless one is given",
+                others.join(", "),
+                write::percent(LAYOUT)
+            ));
+        }
+        let threshold = settings.threshold.unwrap_or(default);
+        if found.cases == 0 {
+            found.threshold = threshold;
+        }
         let prefix = if several { format!("{config} ") } else { String::new() };
         let mut judging = Judging {
             clock,
@@ -226,6 +245,10 @@ pub fn gate(base: &Run, new: &Run, settings: &GateSettings) -> Result<Gate, Gate
     found.findings.sort_by(|a, b| (a.class, &a.case, &a.what).cmp(&(b.class, &b.case, &b.what)));
     Ok(found)
 }
+
+/// By how much a figure of the virtual clock moves when the same operation is
+/// built into another program.
+const LAYOUT: f64 = 0.03;
 
 /// The virtual clock repeats to the nanosecond, but a histogram keeps three
 /// digits: anything above their grain is real. On the wall clock a translated

@@ -117,6 +117,25 @@ fn what_cannot_be_compared_is_refused_or_marked() {
 }
 
 #[test]
+fn other_programs_in_the_guest_are_said_and_widen_the_default_alone() {
+    let with = |sha: &str, latency| {
+        let binaries = format!(r#""binaries":[{{"name":"pids","sha256":"{sha}"}}],"qemu""#);
+        run(&START.replace(r#""qemu""#, &binaries), &[Case("a", latency, true, "pass")])
+    };
+    let (base, new) = (with("11", 1000), with("22", 1020));
+    let found = gate(&base, &new, &SETTINGS).unwrap();
+    assert_eq!((found.threshold, found.findings.len()), (0.03, 0));
+    assert!(
+        found.render(GateFormat::Text).starts_with("note: the guest's programs are others (pids)")
+    );
+    let strict = GateSettings { threshold: Some(0.005), ..SETTINGS };
+    let found = gate(&base, &new, &strict).unwrap();
+    assert_eq!((found.notes.len(), found.count(Class::Regression)), (1, 1));
+    let found = gate(&base, &with("11", 1020), &SETTINGS).unwrap();
+    assert_eq!((found.notes.len(), found.count(Class::Regression)), (0, 1));
+}
+
+#[test]
 fn of_a_few_cases_alone_the_others_are_not_missed() {
     let few = run(START, &[Case("a", 1000, true, "pass")]);
     assert_eq!(gate(&base(), &few, &SETTINGS).unwrap().count(Class::Regression), 4);

@@ -57,6 +57,7 @@ impl Gate {
     fn text(&self) -> String {
         let mut text = String::new();
         self.marks.iter().for_each(|it| text += &format!("not comparable: {it}\n"));
+        self.notes.iter().for_each(|it| text += &format!("note: {it}\n"));
         for class in CLASSES {
             for it in self.shown(class) {
                 text += &format!("{}: {}{}\n", class.word(), it.case, with_colon(&it.what));
@@ -84,6 +85,9 @@ impl Gate {
         let mut text = format!("## {mark} cgauge gate\n\n{}\n", escape(self.sentence()));
         self.marks.iter().for_each(|it| {
             let _ = write!(text, "\n> not comparable: {}\n", escape(it));
+        });
+        self.notes.iter().for_each(|it| {
+            let _ = write!(text, "\n> {}\n", escape(it));
         });
         if !self.findings.is_empty() {
             text += "\n| | Case | What | Change |\n| --- | --- | --- | --- |\n";

@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cgauge_record::{
-    CaseEnd, CaseStart, Check, Event, Histogram, KernelId, Outcome, Planned, Quantity, Requirement,
-    RunEnd, RunStart, Series, Value,
+    CaseEnd, CaseStart, Check, Event, GuestBinary, Histogram, KernelId, Outcome, Planned, Quantity,
+    Requirement, RunEnd, RunStart, Series, Value,
 };
 
 use super::check::Words;
@@ -276,8 +276,13 @@ fn harmless_start(it: RunStart) -> RunStart {
         machine: name(&it.machine),
         guest: tidy(&it.guest, SENTENCE),
         host: name(&it.host),
+        binaries: it.binaries.iter().map(harmless_binary).collect(),
         ..it
     }
+}
+
+fn harmless_binary(it: &GuestBinary) -> GuestBinary {
+    GuestBinary { name: tidy(&it.name, NAME), sha256: tidy(&it.sha256, NAME) }
 }
 
 /// Only once its verdict stands: a cut text may equal another that it did not.

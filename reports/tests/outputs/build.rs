@@ -89,6 +89,7 @@ pub(crate) fn start(config: &str) -> RunStart {
         clock: Clock::Virtual,
         hierarchy: Hierarchy::Unified,
         driver: Driver::Cgroupfs,
+        userland: String::new(),
         kernel: KernelId {
             release: "6.12.9-cloud-amd64".into(),
             version: "#1 SMP PREEMPT_DYNAMIC Debian 6.12.9-1".into(),
@@ -103,6 +104,7 @@ pub(crate) fn start(config: &str) -> RunStart {
         machine: "microvm".into(),
         guest: "saved".into(),
         host: String::new(),
+        binaries: Vec::new(),
         planned: Vec::new(),
     }
 }

@@ -71,7 +71,7 @@ impl Before {
     pub fn compare(mut self) -> Differences {
         let mut found = Differences::default();
         let survivors: Vec<i32> =
-            pids().difference(&self.pids).copied().filter(|it| is_of_user_space(*it)).collect();
+            pids().difference(&self.pids).copied().filter(|it| is_ours(*it)).collect();
         for pid in &survivors {
             found.leftovers.push(format!("process {pid} ({})", name_of(*pid)));
             // It may have ended since it was seen.
@@ -134,22 +134,33 @@ fn pids() -> BTreeSet<i32> {
     entries.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Whether a process is there and no kernel thread: those come and go as the
-/// kernel likes.
-fn is_of_user_space(pid: i32) -> bool {
-    const PF_KTHREAD: u64 = 0x0020_0000;
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return false;
-    };
+/// Whether a process is there and descends from the agent, to which orphans fall:
+/// no kernel thread, which come and go as the kernel likes, and on a machine with
+/// others nobody else's.
+fn is_ours(pid: i32) -> bool {
+    let own = std::process::id().cast_signed();
+    let mut pid = pid;
+    // Longer than any line of ancestors; a loop is none.
+    for _ in 0..1000 {
+        match parent_of(pid) {
+            Some(parent) if parent == own => return true,
+            Some(parent) if parent > 0 => pid = parent,
+            _ => return false,
+        }
+    }
+    false
+}
+
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold anything; fields count from behind it.
-    let behind = stat.rsplit_once(')').map_or("", |(_, it)| it);
-    let flags = behind.split_ascii_whitespace().nth(6).and_then(|it| it.parse::<u64>().ok());
-    flags.is_some_and(|it| it & PF_KTHREAD == 0)
+    let (_, behind) = stat.rsplit_once(')')?;
+    behind.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 fn await_end_of(killed: &[i32]) {
     let deadline = Instant::now() + PATIENCE;
-    while killed.iter().any(|it| is_of_user_space(*it)) && Instant::now() < deadline {
+    while killed.iter().any(|it| is_ours(*it)) && Instant::now() < deadline {
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             if status == WaitStatus::StillAlive {
                 break;
@@ -205,6 +216,17 @@ fn complaint(record: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_descendants_are_ours() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        assert!(is_ours(pid));
+        assert!(!is_ours(1) && !is_ours(std::os::unix::process::parent_id().cast_signed()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!is_ours(pid));
+    }
 
     #[test]
     fn complaints_are_told_from_the_rest_of_the_log() {

@@ -39,6 +39,12 @@ pub enum Error {
         /// The kernel's answer.
         errno: nix::errno::Errno,
     },
+    /// systemd did not come to rest.
+    #[error("systemd was still busy half a minute after its boot")]
+    Restless,
+    /// A group of systemd's making.
+    #[error(transparent)]
+    Group(#[from] cgauge_lab::kernel::Refusal),
     /// A hierarchy that this agent does not mount.
     #[error("this agent does not mount a {0:?} hierarchy")]
     Hierarchy(String),
@@ -52,7 +58,7 @@ pub enum Error {
     },
 }
 
-fn file(path: impl AsRef<Path>, source: io::Error) -> Error {
+pub(crate) fn file(path: impl AsRef<Path>, source: io::Error) -> Error {
     Error::File { path: path.as_ref().display().to_string(), source }
 }
 
@@ -92,7 +98,8 @@ pub fn mount_at(
     })
 }
 
-fn load_modules() -> Result<(), Error> {
+/// Loads the modules of the initramfs, in the order of their names.
+pub fn load_modules() -> Result<(), Error> {
     let Ok(folder) = fs::read_dir(MODULES) else {
         return Ok(());
     };

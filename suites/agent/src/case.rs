@@ -154,16 +154,13 @@ fn start(
     }
 }
 
-/// The case's group in each hierarchy: `unified=PATH:memory=PATH`.
+/// The case's group for each name that it may ask for: `unified=PATH:memory=PATH`.
 fn groups_of(places: &[Place]) -> String {
-    let one = |it: &Place| {
-        let name = match it.kind() {
-            Kind::Unified => "unified",
-            Kind::Legacy(controller) => controller,
-        };
-        format!("{name}={}", it.case().path().display())
+    let of = |it: &Place| {
+        let path = it.case().path().display().to_string();
+        it.kind().names().into_iter().map(|name| format!("{name}={path}")).collect::<Vec<_>>()
     };
-    places.iter().map(one).collect::<Vec<_>>().join(":")
+    places.iter().flat_map(of).collect::<Vec<_>>().join(":")
 }
 
 /// Moves this process to its home in each legacy hierarchy: no clone puts it there.

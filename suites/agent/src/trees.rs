@@ -30,18 +30,58 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub enum Kind {
     /// cgroup v2.
     Unified,
-    /// cgroup v1 with this controller.
-    Legacy(String),
+    /// cgroup v1 with these controllers.
+    Legacy(Vec<String>),
 }
 
-/// A hierarchy's mount point.
-#[derive(Clone, Debug)]
+impl Kind {
+    /// What is shown to the agent under this name: `unified`, or `cpu,cpuacct`.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "unified" => Self::Unified,
+            controllers => Self::Legacy(controllers.split(',').map(str::to_owned).collect()),
+        }
+    }
+
+    /// The names under which a case asks for it.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Unified => vec!["unified"],
+            Self::Legacy(controllers) => controllers.iter().map(String::as_str).collect(),
+        }
+    }
+}
+
+/// A hierarchy, and where in it cases are to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
     kind: Kind,
     root: PathBuf,
+    /// The group below which a case's own is made.
+    base: PathBuf,
 }
 
 impl Tree {
+    /// One that is all the agent's own.
+    pub fn whole(kind: Kind, root: PathBuf) -> Self {
+        Self { kind, base: root.clone(), root }
+    }
+
+    /// One of which the agent has the part below `base`.
+    pub fn part(kind: Kind, root: PathBuf, base: PathBuf) -> Self {
+        Self { kind, root, base }
+    }
+
+    /// What is mounted there.
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// The group below which a case's own is made.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
     /// Where it is mounted.
     pub fn root(&self) -> &Path {
         &self.root
@@ -53,7 +93,7 @@ pub fn mount_all(asked: &str) -> Result<Vec<Tree>, boot::Error> {
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let unified = |target| {
         mount_at("cgroup2", target, quiet, None)?;
-        Ok(Tree { kind: Kind::Unified, root: target.into() })
+        Ok::<_, boot::Error>(Tree::whole(Kind::Unified, target.into()))
     };
     match asked {
         "unified" => Ok(vec![unified(MOUNT)?]),
@@ -76,7 +116,7 @@ fn legacy(quiet: MsFlags) -> Result<Vec<Tree>, boot::Error> {
         let target = format!("{MOUNT}/{name}");
         match mount_at("cgroup", &target, quiet, Some(name)) {
             Ok(()) => {
-                trees.push(Tree { kind: Kind::Legacy(name.to_owned()), root: target.into() });
+                trees.push(Tree::whole(Kind::named(name), target.into()));
             }
             // The table lists what the unified hierarchy alone offers as well: a
             // case that asks for it is told that it is not here.
@@ -110,7 +150,7 @@ pub struct Place {
 impl Place {
     /// Makes the case's groups; on the unified hierarchy with every controller.
     pub fn new(tree: &Tree) -> Result<Self, Refusal> {
-        let root = Dir::open(tree.root())?;
+        let root = Dir::open(tree.base())?;
         let unified = tree.kind == Kind::Unified;
         if unified {
             enable_everything(&root)?;
@@ -141,7 +181,7 @@ impl Place {
     /// Gives the groups what they need before a process may enter: a legacy cpuset
     /// starts empty, and CPUs come online after it was made.
     pub fn settle(&self) -> Result<(), Refusal> {
-        if self.kind != Kind::Legacy("cpuset".to_owned()) {
+        if self.kind == Kind::Unified || !self.kind.names().contains(&"cpuset") {
             return Ok(());
         }
         for file in ["cpuset.cpus", "cpuset.mems"] {

@@ -1,116 +1,99 @@
-//! What a group costs to make, to move into, to give a controller, to remove.
+//! What a group costs to make, to move into, to give a controller, to read, to
+//! remove: by depth, by its controllers, by the number of its children.
 
-use cgauge_benchmarks::groups::{Chain, Crowd};
-use cgauge_benchmarks::{Benchmark, Timer};
-use cgauge_lab::{Lab, Outcome, Stop};
-use cgauge_record::{Preference, Unit};
+use cgauge_benchmarks::groups::{Controllers, Crowd, Nest};
+use cgauge_benchmarks::{Benchmark, Timer, with_controllers};
+use cgauge_lab::{Lab, Outcome};
 
 fn main() {
     let mut all = Vec::new();
-    for depth in [1, 5, 10] {
-        let name = |of: &str| format!("{of}::depth_{depth:02}");
-        all.push(Benchmark::new(name("make_and_remove"), move |lab, timer| {
-            make_and_remove(lab, timer, depth)
-        }));
-        all.push(Benchmark::new(name("migrate_a_process"), move |lab, timer| {
-            migrate_a_process(lab, timer, depth)
-        }));
+    for controllers in Controllers::ALL {
+        for depth in [1, 5, 10] {
+            let name = |of: &str| format!("{of}::{}::depth_{depth:02}", controllers.word());
+            for (of, body) in [
+                ("make_and_remove", make_and_remove as Body),
+                ("migrate_a_process", migrate_a_process),
+                ("migrate_a_thread", migrate_a_thread),
+            ] {
+                all.push(Benchmark::new(name(of), move |lab, timer| {
+                    with_controllers(lab, controllers, || {
+                        body(timer, &Nest::new(lab, controllers, depth)?)
+                    })
+                }));
+            }
+        }
     }
-    all.push(Benchmark::new("migrate_a_thread", migrate_a_thread));
     for count in [1, 100, 1000] {
-        let name = |of: &str| format!("{of}::groups_{count:05}");
-        all.push(Benchmark::new(name("make_and_remove_among"), move |lab, timer| {
-            make_and_remove_among(lab, timer, count)
-        }));
-        all.push(Benchmark::new(name("enable_a_controller"), move |lab, timer| {
-            enable_a_controller(lab, timer, count)
-        }));
-        all.push(Benchmark::new(name("read_the_parents_stat"), move |lab, timer| {
-            read_the_parents_stat(lab, timer, count)
-        }));
+        for controller in ["cpu", "memory", "pids"] {
+            let name = format!("enable_a_controller::{controller}::children_{count:05}");
+            all.push(Benchmark::new(name, move |lab, timer| {
+                enable_a_controller(lab, timer, controller, count)
+            }));
+        }
+        for (file, word) in
+            [("memory.stat", "memory_stat"), ("cpu.stat", "cpu_stat"), ("io.stat", "io_stat")]
+        {
+            let name = format!("read_the_parents_stat::{word}::children_{count:05}");
+            all.push(Benchmark::new(name, move |lab, timer| {
+                read_the_parents_stat(lab, timer, file, count)
+            }));
+        }
     }
     cgauge_benchmarks::main(&all);
 }
 
-/// Making and removing one empty group that has every controller, at a depth.
-fn make_and_remove(lab: &Lab, timer: &mut Timer<'_>, depth: u32) -> Outcome {
-    let chain = Chain::new(lab, depth)?;
-    let dir = chain.deepest().dir();
-    timer.each(|| dir.make("one").and_then(|_| dir.remove("one")));
-    Ok(())
+/// What is done in a nest.
+type Body = fn(&mut Timer<'_>, &Nest) -> Outcome;
+
+/// Making and removing one empty group.
+fn make_and_remove(timer: &mut Timer<'_>, nest: &Nest) -> Outcome {
+    let dir = nest.give()?.dir();
+    timer.each(|| dir.make("one").and_then(|_| dir.remove("one")))
 }
 
-/// Making and removing one empty group beside others.
-fn make_and_remove_among(lab: &Lab, timer: &mut Timer<'_>, count: u32) -> Outcome {
-    let before = unreclaimable_memory()?;
-    let crowd = Crowd::new(lab, count)?;
-    let grown = unreclaimable_memory()?.saturating_sub(before);
-    lab.value(
-        "kernel memory of a group",
-        Unit::Bytes,
-        grown / u64::from(crowd.count()),
-        Preference::Lower,
-    );
-    let dir = crowd.parent().dir();
-    timer.each(|| dir.make("one").and_then(|_| dir.remove("one")));
-    Ok(())
-}
-
-/// Moving a process of one thread from one group to its sibling, at a depth.
-fn migrate_a_process(lab: &Lab, timer: &mut Timer<'_>, depth: u32) -> Outcome {
-    let chain = Chain::new(lab, depth)?;
-    let (one, other) = (chain.deepest().make("one")?, chain.deepest().make("other")?);
+/// Moving a process of one thread from one group to its sibling.
+fn migrate_a_process(timer: &mut Timer<'_>, nest: &Nest) -> Outcome {
+    let parent = nest.give()?;
+    let (one, other) = (parent.make("one")?, parent.make("other")?);
     let process = one.sleeper()?;
     let mut there = false;
     timer.each(|| {
         there = !there;
         let to = if there { &other } else { &one };
         to.try_set("cgroup.procs", process.pid())
-    });
-    Ok(())
+    })
 }
 
 /// Moving a thread from one threaded group to its sibling.
-fn migrate_a_thread(lab: &Lab, timer: &mut Timer<'_>) -> Outcome {
-    let domain = lab.group("domain")?;
+fn migrate_a_thread(timer: &mut Timer<'_>, nest: &Nest) -> Outcome {
+    let domain = nest.innermost();
     let (one, other) = (domain.make("one")?, domain.make("other")?);
     one.set("cgroup.type", "threaded")?;
     other.set("cgroup.type", "threaded")?;
+    nest.give_what_threads_take()?;
     let process = domain.sleeper()?;
     let mut there = false;
     timer.each(|| {
         there = !there;
         let to = if there { &other } else { &one };
         to.try_set("cgroup.threads", process.pid())
-    });
-    Ok(())
+    })
 }
 
 /// Giving a controller to so many children and taking it away again.
-fn enable_a_controller(lab: &Lab, timer: &mut Timer<'_>, count: u32) -> Outcome {
+fn enable_a_controller(lab: &Lab, timer: &mut Timer<'_>, controller: &str, count: u32) -> Outcome {
     let crowd = Crowd::new(lab, count)?;
     let parent = crowd.parent();
+    let (on, off) = (format!("+{controller}"), format!("-{controller}"));
     timer.each(|| {
         parent
-            .try_set("cgroup.subtree_control", "-pids")
-            .and_then(|()| parent.try_set("cgroup.subtree_control", "+pids"))
-    });
-    Ok(())
+            .try_set("cgroup.subtree_control", &off)
+            .and_then(|()| parent.try_set("cgroup.subtree_control", &on))
+    })
 }
 
-/// Reading `memory.stat` of a group with so many children.
-fn read_the_parents_stat(lab: &Lab, timer: &mut Timer<'_>, count: u32) -> Outcome {
+/// Reading a file of a group with so many children.
+fn read_the_parents_stat(lab: &Lab, timer: &mut Timer<'_>, file: &str, count: u32) -> Outcome {
     let crowd = Crowd::new(lab, count)?;
-    timer.each(|| crowd.parent().try_get("memory.stat"));
-    Ok(())
-}
-
-/// What the kernel holds for itself and does not give back.
-fn unreclaimable_memory() -> Result<u64, Stop> {
-    let text = std::fs::read_to_string("/proc/meminfo")?;
-    let kib = |key: &str| -> u64 {
-        let line = text.lines().find_map(|it| it.strip_prefix(key));
-        line.and_then(|it| it.split_ascii_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
-    };
-    Ok((kib("Slab") + kib("Percpu") + kib("KernelStack")) * 1024)
+    timer.each(|| crowd.parent().try_get(file))
 }

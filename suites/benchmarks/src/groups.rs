@@ -1,27 +1,90 @@
-//! Groups to measure in: chains and crowds of them.
+//! Groups to measure in: nests and crowds of them.
 
 use cgauge_lab::{Group, Lab, Stop};
 
-/// Groups below each other, each giving every controller to the next.
-pub struct Chain(Vec<Group>);
+/// What stands between an operation and the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Controllers {
+    /// No controller is enabled where the operation runs.
+    Absent,
+    /// Every controller is enabled, and none limits.
+    Present,
+    /// The controllers have limits, all above what is used.
+    Limiting,
+}
 
-impl Chain {
-    /// So many groups below each other.
-    pub fn new(lab: &Lab, depth: u32) -> Result<Self, Stop> {
-        let mut groups = vec![lab.group("level-1")?];
-        for level in 2..=depth {
-            give_all(&groups[groups.len() - 1])?;
-            let below = groups[groups.len() - 1].make(&format!("level-{level}"))?;
-            groups.push(below);
+impl Controllers {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Absent, Self::Present, Self::Limiting];
+
+    /// As in a benchmark's name.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Absent => "controllers_absent",
+            Self::Present => "controllers_present",
+            Self::Limiting => "controllers_limiting",
         }
-        give_all(&groups[groups.len() - 1])?;
-        Ok(Self(groups))
+    }
+}
+
+/// Groups in each other.
+pub struct Nest {
+    groups: Vec<Group>,
+    controllers: Controllers,
+}
+
+impl Nest {
+    /// So many groups in each other. Where controllers are absent the whole
+    /// hierarchy has to have been relieved of them before.
+    pub fn new(lab: &Lab, controllers: Controllers, depth: u32) -> Result<Self, Stop> {
+        let mut nest = Self { groups: vec![lab.group("level-1")?], controllers };
+        nest.limit()?;
+        for level in 2..=depth {
+            let below = nest.give()?.make(&format!("level-{level}"))?;
+            nest.groups.push(below);
+            nest.limit()?;
+        }
+        Ok(nest)
     }
 
-    /// The last one, which gives every controller to its children.
+    /// The innermost one.
     #[must_use]
-    pub fn deepest(&self) -> &Group {
-        &self.0[self.0.len() - 1]
+    pub fn innermost(&self) -> &Group {
+        &self.groups[self.groups.len() - 1]
+    }
+
+    /// The innermost one, once it gives its controllers to its children.
+    pub fn give(&self) -> Result<&Group, Stop> {
+        let innermost = self.innermost();
+        if self.controllers != Controllers::Absent {
+            give_all(innermost)?;
+        }
+        Ok(innermost)
+    }
+
+    /// Gives the controllers that work on threads to the innermost one's threaded
+    /// children.
+    pub fn give_what_threads_take(&self) -> Result<(), Stop> {
+        if self.controllers == Controllers::Absent {
+            return Ok(());
+        }
+        let innermost = self.innermost();
+        let offered = innermost.line("cgroup.controllers")?;
+        let threaded = ["cpu", "cpuset", "perf_event", "pids"];
+        let both = offered.split_ascii_whitespace().filter(|it| threaded.contains(it));
+        innermost.enable(&both.collect::<Vec<_>>().join(" "))
+    }
+
+    fn limit(&self) -> Result<(), Stop> {
+        if self.controllers == Controllers::Limiting {
+            for (file, limit) in
+                [("cpu.max", "200000 100000"), ("memory.max", "256M"), ("pids.max", "1000")]
+            {
+                self.innermost().set(file, limit)?;
+            }
+        }
+        Ok(())
     }
 }
 

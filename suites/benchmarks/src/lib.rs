@@ -5,14 +5,21 @@
 //! and short samples do; under the wall's it takes what Criterion would take.
 
 pub mod groups;
+pub mod operations;
+mod slowdown;
 
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cgauge_lab::{Lab, Outcome, Stop};
+use cgauge_lab::time::{cpu_time, nanoseconds};
+use cgauge_lab::{Group, Lab, Outcome, Stop};
 use cgauge_record::{Preference, Unit};
 use criterion::Criterion;
+use nix::unistd::Pid;
 use serde::Deserialize;
+
+use crate::groups::Controllers;
 
 /// Where Criterion keeps its files in the guest.
 const FILES: &str = "/tmp/criterion";
@@ -24,10 +31,10 @@ const RESAMPLES: usize = 1000;
 const WARM_UP: Duration = Duration::from_millis(20);
 const MEASURED: Duration = Duration::from_millis(100);
 
-/// Prepares the kernel and hands the operation to the timer.
+/// Prepares the kernel and hands its operations to the timer.
 type Body = dyn Fn(&Lab, &mut Timer<'_>) -> Outcome;
 
-/// One operation of the kernel's, under one set of parameters.
+/// One operation of the kernel's, or several, under one set of parameters.
 pub struct Benchmark {
     name: String,
     run: Box<Body>,
@@ -45,28 +52,85 @@ impl Benchmark {
     }
 }
 
-/// What times the operation of a benchmark.
+/// Does `body` with the controllers of the whole hierarchy as `controllers` says.
+pub fn with_controllers(
+    lab: &Lab,
+    controllers: Controllers,
+    body: impl FnOnce() -> Outcome,
+) -> Outcome {
+    // They come back when this goes out of scope.
+    let whole = lab.whole_hierarchy()?;
+    if controllers == Controllers::Absent {
+        whole.withdraw(&lab.root().line("cgroup.controllers")?)?;
+    }
+    body()
+}
+
+/// Does `body` with this process in `group`, where what it uses is charged.
+pub fn from_within(lab: &Lab, group: &Group, body: impl FnOnce() -> Outcome) -> Outcome {
+    group.admit(Pid::from_raw(0))?;
+    let done = body();
+    let home = lab.root().dir().child("self").map_err(Stop::Refused)?;
+    home.write("cgroup.procs", "0").map_err(Stop::Refused)?;
+    done
+}
+
+/// What times operations, and records what each takes.
 pub struct Timer<'a> {
-    criterion: &'a mut Criterion,
+    lab: &'a Lab,
     name: &'a str,
+    /// How many operations have been timed.
+    timed: u32,
     asked: u64,
     refused: u64,
 }
 
 impl Timer<'_> {
-    /// Times one operation, which is to succeed each time.
-    pub fn each<T, E>(&mut self, mut operation: impl FnMut() -> Result<T, E>) {
-        let (mut asked, mut refused) = (0, 0);
-        self.criterion.bench_function(self.name, |bencher| {
-            bencher.iter(|| {
-                let answer = operation();
-                asked += 1;
-                refused += u64::from(answer.is_err());
-                answer
+    /// Times the benchmark's one operation, which is to succeed each time.
+    pub fn each<T, E>(&mut self, operation: impl FnMut() -> Result<T, E>) -> Outcome {
+        self.named("one operation", operation)
+    }
+
+    /// Times one of several operations.
+    pub fn named<T, E>(
+        &mut self,
+        what: &str,
+        mut operation: impl FnMut() -> Result<T, E>,
+    ) -> Outcome {
+        // A folder for each, so that its sample is the one in it.
+        let folder = Path::new(FILES).join(self.timed.to_string());
+        self.timed += 1;
+        let mut criterion = Criterion::default()
+            .without_plots()
+            .output_directory(&folder)
+            .sample_size(SAMPLES)
+            .nresamples(RESAMPLES)
+            .warm_up_time(WARM_UP)
+            .measurement_time(MEASURED);
+        let (mut asked, mut refused, mut cpu) = (0, 0, Duration::ZERO);
+        let turns = slowdown::turns(&mut operation);
+        criterion.bench_function(self.name, |bencher| {
+            bencher.iter_custom(|times| {
+                let (began, used) = (Instant::now(), cpu_time());
+                for _ in 0..times {
+                    refused += u64::from(black_box(operation()).is_err());
+                    slowdown::burn(turns);
+                }
+                asked += times;
+                cpu += cpu_time() - used;
+                began.elapsed()
             });
         });
         self.asked += asked;
         self.refused += refused;
+        // What waits for a tick takes as long as the ticks do, whatever it costs.
+        let costs = nanoseconds(cpu) / asked.max(1);
+        let metric = format!("CPU time of this process: {what}");
+        self.lab.value(&metric, Unit::Nanoseconds, costs, Preference::Lower);
+        let each = newest_sample(&folder)?.times_of_one();
+        self.lab.latencies(what, &each);
+        self.lab.value(what, Unit::Nanoseconds, median(&each), Preference::Lower);
+        Ok(())
     }
 }
 
@@ -96,16 +160,11 @@ pub fn main(benchmarks: &[Benchmark]) {
 }
 
 fn run(lab: &Lab, benchmark: &Benchmark) -> Outcome {
-    let mut criterion = Criterion::default()
-        .without_plots()
-        .output_directory(Path::new(FILES))
-        .sample_size(SAMPLES)
-        .nresamples(RESAMPLES)
-        .warm_up_time(WARM_UP)
-        .measurement_time(MEASURED);
-    let mut timer =
-        Timer { criterion: &mut criterion, name: &benchmark.name, asked: 0, refused: 0 };
+    let mut timer = Timer { lab, name: &benchmark.name, timed: 0, asked: 0, refused: 0 };
     (benchmark.run)(lab, &mut timer)?;
+    if timer.timed == 0 {
+        return Err(Stop::Broken("the benchmark timed nothing".to_owned()));
+    }
     lab.performance("operations that succeeded of those that were timed")
         .unit(Unit::Events)
         .observed(timer.asked - timer.refused)
@@ -114,10 +173,6 @@ fn run(lab: &Lab, benchmark: &Benchmark) -> Outcome {
             timer.asked.max(1),
             "what fails is quicker than what works: its time would be no price",
         );
-    let sample = newest_sample(Path::new(FILES))?;
-    let each = sample.times_of_one();
-    lab.latencies("one operation", &each);
-    lab.value("one operation", Unit::Nanoseconds, median(&each), Preference::Lower);
     Ok(())
 }
 
@@ -143,11 +198,10 @@ fn median(times: &[Duration]) -> u64 {
     u64::try_from(middle.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The sample that Criterion left: one benchmark runs a process.
+/// The sample that Criterion left in a folder.
 fn newest_sample(folder: &Path) -> Result<Sample, Stop> {
-    let path = find(folder).ok_or_else(|| {
-        Stop::Broken("the benchmark timed nothing: it has to call Timer::each".to_owned())
-    })?;
+    let path = find(folder)
+        .ok_or_else(|| Stop::Broken(format!("Criterion left no sample in {}", folder.display())))?;
     let text = std::fs::read_to_string(&path)?;
     serde_json::from_str(&text).map_err(|it| Stop::Broken(format!("{}: {it}", path.display())))
 }

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::os::fd::{FromRawFd, RawFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -97,6 +98,13 @@ impl Lab {
     /// Makes a group of the case, with every controller.
     pub fn group(&self, name: &str) -> Result<Group, Stop> {
         self.root().make(name)
+    }
+
+    /// A group of the unified hierarchy that another made, and that is the other's to
+    /// remove.
+    pub fn group_of_another(&self, path: impl Into<PathBuf>) -> Result<Group, Stop> {
+        let dir = Dir::open(path).map_err(|it| Stop::Broken(it.to_string()))?;
+        Ok(Group::root(dir, Tree::Unified, Rc::clone(&self.recorder)))
     }
 
     /// Says that the case cannot run here, and why: what the kernel or the

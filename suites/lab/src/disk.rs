@@ -75,7 +75,11 @@ pub struct Traffic {
 impl Lab {
     /// Makes a null_blk device; it goes with the handle.
     pub fn null_disk(&self, wanted: NullDisk) -> Result<Disk, Stop> {
-        let place = (0..64).find(|it| !mount_point(*it).exists()).unwrap_or(64);
+        // A kernel with null_blk built in has a device of its own from the start.
+        let is_free = |it: &u32| {
+            !mount_point(*it).exists() && !Path::new(&format!("/sys/block/nullb{it}")).exists()
+        };
+        let place = (0..64).find(is_free).unwrap_or(64);
         let name = format!("configfs-{place}");
         let Ok(mount) = Mount::new(&name, "configfs", "") else {
             return Err(self.skip("this kernel has no configfs, by which null_blk is set up"));
@@ -108,8 +112,12 @@ impl Lab {
         ] {
             write(&folder.join(attribute), &value)?;
         }
+        // Newer kernels call the device as the folder, older ones count.
         let index = fs::read_to_string(folder.join("index"))?;
-        disk.name = format!("nullb{}", index.trim());
+        let names = [format!("nullb{place}"), format!("nullb{}", index.trim())];
+        let is_there = |it: &&String| Path::new("/sys/block").join(it).exists();
+        let name = names.iter().find(is_there).unwrap_or(&names[1]);
+        disk.name.clone_from(name);
         disk.number = number_of(&disk.name)?;
         Ok(disk)
     }

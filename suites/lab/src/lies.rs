@@ -54,6 +54,15 @@ pub fn aside<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// By how many thousandths what a benchmark times is to be made slower.
+#[must_use]
+pub fn slowed_by() -> u32 {
+    match layer() {
+        Layer::Slow(thousandths) => *thousandths,
+        _ => 0,
+    }
+}
+
 /// Whether this case runs under a lie.
 pub(crate) fn are_told() -> bool {
     matches!(layer(), Layer::Lies(_))
@@ -61,7 +70,7 @@ pub(crate) fn are_told() -> bool {
 
 /// Whether no lie is told or noted.
 pub(crate) fn are_unheard_of() -> bool {
-    layer().is_honest()
+    matches!(layer(), Layer::Honest | Layer::Slow(_))
 }
 
 /// The lie to tell about this request.

@@ -36,6 +36,12 @@ impl Mode {
     pub const EXECUTABLE: Self = Self(0o755);
     /// Everyone may read it.
     pub const DATA: Self = Self(0o644);
+
+    /// These bits of `chmod`.
+    #[must_use]
+    pub const fn of(bits: u32) -> Self {
+        Self(bits & 0o7777)
+    }
 }
 
 /// Something that cannot be put into an archive.
@@ -70,7 +76,7 @@ pub struct Initramfs {
 
 #[derive(Clone, Debug)]
 enum Entry {
-    Directory,
+    Directory(Mode),
     File(Vec<u8>, Mode),
     Symlink(String),
     CharDevice { mode: Mode, major: u32, minor: u32 },
@@ -90,7 +96,13 @@ impl Initramfs {
     /// Adds an empty directory. Those that lead to a file need not be added.
     #[must_use]
     pub fn dir(self, path: &str) -> Self {
-        self.with(path, Entry::Directory)
+        self.dir_with(path, Mode::EXECUTABLE)
+    }
+
+    /// Adds a directory with another mode than the usual one.
+    #[must_use]
+    pub fn dir_with(self, path: &str, mode: Mode) -> Self {
+        self.with(path, Entry::Directory(mode))
     }
 
     /// Adds a file.
@@ -121,7 +133,7 @@ impl Initramfs {
     }
 
     /// The plain archive.
-    fn archive(&self) -> Result<Vec<u8>, InitramfsError> {
+    pub fn archive(&self) -> Result<Vec<u8>, InitramfsError> {
         let entries = self.with_parents()?;
         let mut archive = Vec::new();
         // Inode 0 means none to some readers.
@@ -143,8 +155,9 @@ impl Initramfs {
                 return Err(InitramfsError::OddPath { path: path.clone() });
             }
             for (end, _) in path.match_indices('/').skip(1) {
-                let parent = *all.entry(&path[..end]).or_insert(&Entry::Directory);
-                if !matches!(parent, Entry::Directory) {
+                let parent =
+                    *all.entry(&path[..end]).or_insert(&Entry::Directory(Mode::EXECUTABLE));
+                if !matches!(parent, Entry::Directory(_)) {
                     return Err(InitramfsError::NoDirectory { path: path[..end].to_owned() });
                 }
             }
@@ -166,7 +179,7 @@ impl Entry {
         const SYMLINK: u32 = 0o120_000;
         const CHAR_DEVICE: u32 = 0o020_000;
         let (mode, links, (major, minor), content): (u32, u32, (u32, u32), &[u8]) = match self {
-            Self::Directory => (DIRECTORY | 0o755, 2, (0, 0), &[]),
+            Self::Directory(mode) => (DIRECTORY | mode.0, 2, (0, 0), &[]),
             Self::File(bytes, mode) => (REGULAR | mode.0, 1, (0, 0), bytes),
             Self::Symlink(target) => (SYMLINK | 0o777, 1, (0, 0), target.as_bytes()),
             Self::CharDevice { mode, major, minor } => {

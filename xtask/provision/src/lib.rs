@@ -6,10 +6,12 @@
 //! machine's [`Tools`], and a `say` for what takes long.
 
 mod apt;
+mod build;
 mod cache;
 mod failed;
 mod image;
 mod initramfs;
+mod install;
 mod kernel;
 mod modules;
 mod nearest;
@@ -18,8 +20,10 @@ mod qemu;
 mod spec;
 mod store;
 mod tools;
+mod userland;
 
 pub use apt::{FetchError, When};
+pub use build::{BuildError, build};
 pub use cache::{Cache, CacheError, Lock, Scratch};
 pub use failed::Failed;
 pub use image::{ImageError, ImageHeader, NotBootable, check};
@@ -32,3 +36,4 @@ pub use qemu::{Qemu, QemuError, find_or_install};
 pub use spec::{DebianKernel, KernelSpec, ParseKernelError};
 pub use store::{CachedKernel, GatherError, cached};
 pub use tools::{Rights, ToolError, Tools};
+pub use userland::{ParseUserlandError, Userland, UserlandError, UserlandImage};

@@ -3,13 +3,16 @@
 //! Does not run it but to ask for its version.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::Failed;
+use crate::install::install;
 use crate::tools::{Rights, ToolError, Tools};
 
 /// The program.
 const PROGRAM: &str = "qemu-system-x86_64";
+/// Debian's package of it.
+const PACKAGE: &str = "qemu-system-x86";
 
 /// A QEMU that is there to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,36 +70,15 @@ pub fn find_or_install(tools: &Tools, say: &dyn Fn(&str)) -> Result<Qemu, QemuEr
     let release = fs::read_to_string(release).unwrap_or_default();
     let apt_get = tools.find("apt-get").is_some();
     match remedy(System::of(&release), tools.rights()) {
-        Remedy::Install if apt_get => install(tools, say)?,
+        Remedy::Install if apt_get => {
+            say("QEMU is not installed; installing it with apt-get");
+            install(tools, PACKAGE, say).map_err(QemuError::Installation)?;
+        }
         Remedy::Install => return Err(QemuError::NotInstalled { how: None }),
         Remedy::Tell(how) => return Err(QemuError::NotInstalled { how }),
     }
     let path = tools.find(PROGRAM).ok_or(QemuError::NotInstalled { how: None })?;
     ask(tools, path)
-}
-
-/// Installs Debian's package, with fresh lists if the first try fails: lists
-/// that are missing or old name files that the mirror does not have.
-fn install(tools: &Tools, say: &dyn Fn(&str)) -> Result<(), QemuError> {
-    let root = tools.file("");
-    let apt_get = |arguments: &[&str]| {
-        say(&format!("running apt-get {}", arguments.join(" ")));
-        tools.run("apt-get", arguments, &root).map_err(QemuError::Installation)
-    };
-    let install = ["install", "-y", "--no-install-recommends", "qemu-system-x86"];
-    say("QEMU is not installed; installing it with apt-get");
-    if has_lists(&tools.file("var/lib/apt/lists")) && apt_get(&install).is_ok() {
-        return Ok(());
-    }
-    apt_get(&["update"])?;
-    apt_get(&install)?;
-    Ok(())
-}
-
-/// Whether apt knows of any package.
-fn has_lists(lists: &Path) -> bool {
-    let entries = fs::read_dir(lists).into_iter().flatten().flatten();
-    entries.into_iter().any(|it| it.file_name().to_string_lossy().contains("_Packages"))
 }
 
 fn ask(tools: &Tools, path: PathBuf) -> Result<Qemu, QemuError> {

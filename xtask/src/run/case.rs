@@ -12,6 +12,7 @@ use cgauge_reports::judge::{Finish, judge};
 use cgauge_stage::{GuestEnd, Stage};
 
 use super::journal::Journal;
+use crate::flags::Slowed;
 use crate::plan::Case;
 
 /// How long a case may take on the guest's clock.
@@ -27,6 +28,8 @@ pub struct Bench<'a> {
     pub config: &'a str,
     /// CPUs that the guest shall have online.
     pub cpus: u32,
+    /// Which operations are made slower, and by how much.
+    pub slowed: Option<&'a Slowed>,
     /// The run.
     pub journal: &'a Journal,
     /// When the run started.
@@ -47,7 +50,10 @@ pub fn run(bench: &Bench<'_>, cases: &[Case]) -> Result<()> {
     let mut left = cases;
     while !left.is_empty() {
         let mut open = Open::new(bench, left);
-        let job = Job { cpus: bench.cpus, cases: left.iter().map(job_case).collect() };
+        let job = Job {
+            cpus: bench.cpus,
+            cases: left.iter().map(|it| job_case(it, bench.slowed)).collect(),
+        };
         let ran = bench.stage.run(&job, &mut |message| open.hear(message));
         let (finish, console) = match ran {
             Ok(ran) => (finish(ran.end, open.broken.take()), ran.console),
@@ -66,12 +72,13 @@ pub fn run(bench: &Bench<'_>, cases: &[Case]) -> Result<()> {
     Ok(())
 }
 
-fn job_case(case: &Case) -> JobCase {
+fn job_case(case: &Case, slowed: Option<&Slowed>) -> JobCase {
+    let slowed = slowed.filter(|it| case.name.contains(&it.name));
     JobCase {
         suite: case.suite.clone(),
         case: case.name.clone(),
         deadline_ms: DEADLINE_MS,
-        layer: Layer::Honest,
+        layer: slowed.map_or(Layer::Honest, |it| Layer::Slow(it.thousandths)),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
+use cgauge_provision::Userland;
 use cgauge_record::Outcome;
 use cgauge_reports::Run;
 
@@ -48,6 +49,18 @@ impl Rerun {
         if flags.kernel.is_empty() {
             let specs = self.run.configurations.iter().map(|it| it.start.kernel_spec.clone());
             flags.kernel = specs.collect::<BTreeSet<_>>().into_iter().collect();
+        }
+        let starts = || self.run.configurations.iter().map(|it| &it.start);
+        if flags.hierarchy.is_empty() {
+            flags.hierarchy = starts().map(|it| it.hierarchy.into()).collect();
+        }
+        if flags.driver.is_empty() {
+            flags.driver = starts().map(|it| it.driver.into()).collect();
+            let userlands: BTreeSet<_> =
+                starts().filter_map(|it| it.userland.parse::<Userland>().ok()).collect();
+            if !userlands.is_empty() {
+                flags.userland = userlands.into_iter().collect();
+            }
         }
         if flags.suites.is_empty() {
             let suites = self.planned.iter().map(|(_, suite, _)| suite.clone());

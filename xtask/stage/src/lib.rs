@@ -1,7 +1,9 @@
-//! Where cases run: a virtual machine, or a stand-in for tests.
+//! Where cases run: a virtual machine, the machine's own kernel, or a stand-in
+//! for tests.
 //!
 //! A stage takes a job and hands back the guest's messages and how the guest
-//! ended. It knows nothing of cgroups, promises or verdicts.
+//! ended. It knows nothing of promises or verdicts, and of cgroups only those
+//! that it bounds a guest with on the machine's own kernel.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,6 +12,10 @@ use std::time::Duration;
 use cgauge_record::{Job, Message};
 use nix::errno::Errno;
 
+mod child;
+pub mod container;
+mod messages;
+mod patience;
 pub mod vm;
 
 /// Runs jobs, each in a guest.
@@ -38,7 +44,7 @@ pub enum GuestEnd {
     Done,
     /// Its kernel panicked.
     Panicked,
-    /// The VM's process ended by itself or by another's hand.
+    /// The guest's process ended by itself or by another's hand.
     Vanished {
         /// How it ended.
         status: String,
@@ -108,6 +114,12 @@ pub enum Error {
         after: Duration,
         /// The last lines of the console.
         console: Vec<String>,
+    },
+    /// What a guest may take of the machine could not be bounded.
+    #[error("{reason}")]
+    Unbounded {
+        /// Why not.
+        reason: String,
     },
     /// The user stopped the run.
     #[error("interrupted")]

@@ -3,7 +3,7 @@
 //! in a scratch directory for as long as it takes.
 
 mod packages;
-mod sources;
+pub(crate) mod sources;
 mod version;
 
 use std::ffi::OsString;

@@ -11,17 +11,17 @@ use crate::Failed;
 
 /// The mirrors of Debian that this machine trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mirrors {
+pub(crate) struct Mirrors {
     /// Of the releases.
-    pub(super) archive: Mirror,
+    pub(crate) archive: Mirror,
     /// Of the security updates, if there is one.
-    pub(super) security: Option<Mirror>,
+    pub(crate) security: Option<Mirror>,
 }
 
 /// A place to fetch from, and what apt is to know about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mirror {
-    pub(super) uri: String,
+pub(crate) struct Mirror {
+    pub(crate) uri: String,
     /// Further fields in deb822's form: which keys sign it, whether an old
     /// snapshot may be used.
     options: Vec<(String, String)>,
@@ -63,7 +63,7 @@ const REPLACED: [&str; 13] = [
 
 impl Mirrors {
     /// Those that the files below `etc/apt` name, if one of them is Debian's.
-    pub(super) fn configured(etc_apt: &Path) -> Result<Option<Self>, Failed> {
+    pub(crate) fn configured(etc_apt: &Path) -> Result<Option<Self>, Failed> {
         let mut stanzas = Vec::new();
         for path in files(etc_apt)? {
             let text = fs::read_to_string(&path).map_err(Failed::to("read", &path))?;
@@ -85,7 +85,7 @@ impl Mirrors {
     }
 
     /// A sources file in deb822's form for `suite` and its security updates.
-    pub(super) fn sources(&self, suite: &str, updates: Option<&str>) -> String {
+    pub(crate) fn sources(&self, suite: &str, updates: Option<&str>) -> String {
         let mut file = self.archive.stanza(suite);
         if let (Some(security), Some(suite)) = (&self.security, updates) {
             file.push('\n');

@@ -231,6 +231,10 @@ impl Machine {
             // The clocks of all CPUs are one. A kernel of before 6.5 that compares
             // them when a CPU comes online waits for ever: the two CPUs take turns.
             words.push("tsc=reliable".to_owned());
+            if self.profile.cpus > 1 {
+                // What an interrupt takes would hold the turns of all other CPUs.
+                words.push("tsc=noirqtime".to_owned());
+            }
             words.extend(
                 ["nokaslr", "norandmaps", "random.trust_bootloader=off", "random.trust_cpu=off"]
                     .map(str::to_owned),

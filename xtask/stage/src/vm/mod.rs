@@ -5,7 +5,6 @@
 
 mod guest;
 mod machine;
-mod patience;
 mod probe;
 mod qmp;
 mod saved;

@@ -15,10 +15,11 @@ use cgauge_record::{Message, Ready};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::guest::{Folder, Guest, Heard};
+use super::guest::{Folder, Guest};
 use super::machine::{Machine, Purpose};
 use super::qmp::Qmp;
 use crate::Error;
+use crate::messages::Heard;
 
 /// What the agent finds as its job when it is booted to be saved.
 const SAVE: &[u8] = b"save";

@@ -62,13 +62,12 @@ fn io_stat_shows_a_device_that_was_read(lab: Lab) -> Outcome {
     lab.needs_controller("io")?;
     let device = Device::find(&lab)?;
     let group = lab.group("group")?;
-    let read = group.spawn(|| {
-        let file = File::open("/dev/nullb0").ok()?;
-        file.read_exact_at(&mut [0; 4096], PLACE).ok()
-    })?;
-    if read.finish()?.is_none() {
-        return Err(Stop::Broken("the device cannot be read".to_owned()));
-    }
+    let read = || -> std::io::Result<()> {
+        let file = File::open("/dev/nullb0")?;
+        file.read_exact_at(&mut [0; 4096], PLACE)
+    };
+    let read = group.spawn(|| read().map_err(|it| it.to_string()))?;
+    read.finish()?.map_err(|it| Stop::Broken(format!("read the device: {it}")))?;
     let text = group.get("io.stat")?;
     let line = text.lines().find(|it| it.starts_with(&device.line("")));
     has_keys(

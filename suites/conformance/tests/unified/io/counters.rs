@@ -1,10 +1,12 @@
 //! What `io.stat` says of a device, and devices that several modules want.
 
+use std::collections::BTreeMap;
+
 use cgauge_lab::disk::{Disk, NullDisk};
 use cgauge_lab::parse;
 use cgauge_lab::prelude::*;
 
-/// A line of `io.stat`; all zero where there is none.
+/// A line of `io.stat`; all zero where there is none, or nothing in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pub rbytes: u64,
@@ -21,6 +23,10 @@ impl Counters {
         let text = group.get("io.stat")?;
         let Some(line) = line_of(&text, disk) else { return Ok(Self::default()) };
         let lines = parse::nested_keyed(line).map_err(|it| Stop::Broken(it.to_string()))?;
+        // What was held up from the first on has a line, and nothing in it.
+        if lines.values().all(BTreeMap::is_empty) {
+            return Ok(Self::default());
+        }
         let number = |key: &str| {
             let value = lines.get(disk.number()).and_then(|it| it.get(key));
             value.and_then(|it| it.parse().ok()).ok_or_else(|| {

@@ -8,6 +8,8 @@ use crate::counters::line_of;
 use crate::rates::{PATIENCE, record, timed};
 
 const TIME: Duration = Duration::from_secs(8);
+/// Requests that wait for the device at most.
+const QUEUE: &str = "64";
 
 /// A group whose target is missed slows down its peers with higher targets, and no one else.
 #[rstest]
@@ -15,6 +17,10 @@ fn missed_target_slows_down_the_peers(lab: Lab) -> Outcome {
     lab.needs_file("io.latency", "CONFIG_BLK_CGROUP_IOLATENCY")?;
     let wanted = NullDisk { completion: Duration::from_millis(2), ..NullDisk::default() };
     let disk = lab.null_disk(wanted)?;
+    // The depth that is cut is that of the device's queue, which has a scheduler's
+    // length while the device itself does one request at a time.
+    disk.schedule(&lab, "mq-deadline")?;
+    disk.set_queue("nr_requests", QUEUE)?;
     let (victim, peer) = (lab.group("victim")?, lab.group("peer")?);
     let load = |depth| BlockIo {
         block_bytes: 4096,
@@ -39,7 +45,7 @@ fn missed_target_slows_down_the_peers(lab: Lab) -> Outcome {
         .file("io.latency")
         .unit(Unit::Ratio)
         .observed(shares[1] / shares[0])
-        .at_least(2.0, "cgroup-v2.rst, How IO Latency Throttling Works: the peer's queue depth is cut \"in half\" time after time while the target is missed, from 16 down to 1");
+        .at_least(2.0, "cgroup-v2.rst, How IO Latency Throttling Works: the peer's queue depth is cut \"in half\" time after time while the target is missed, from 64 down to 1, and the peer has 16 of 17 requests until then");
     let text = victim.get("io.stat")?;
     let line = line_of(&text, &disk).unwrap_or_default();
     for key in ["depth", "avg_lat", "win"] {
@@ -60,6 +66,8 @@ fn class_of_a_group_is_that_of_its_requests(lab: Lab) -> Outcome {
     let wanted = NullDisk { completion: Duration::from_millis(4), ..NullDisk::default() };
     let disk = lab.null_disk(wanted)?;
     disk.schedule(&lab, "mq-deadline")?;
+    // So long that the scheduler has requests of both to choose from.
+    disk.set_queue("nr_requests", QUEUE)?;
     let (idle, plain) = (lab.group("idle")?, lab.group("plain")?);
     for (written, expected) in
         [("no-change", "ok"), ("restrict-to-be", "ok"), ("idle", "ok"), ("urgent", "EINVAL")]

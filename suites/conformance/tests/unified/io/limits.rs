@@ -351,15 +351,16 @@ fn changed_limit_holds_from_then_on(lab: Lab) -> Outcome {
     let truth = load.truth(PATIENCE)?;
     record(&lab, "bytes a second under 1, 1/4, 2 MiB/s and no limit", &truth, None);
     let windows = |phase: u64| {
-        // Each phase without its first half second: the change takes place there.
-        let of_phase = truth.windows.iter().skip((phase * 8 + 2) as usize).take(6);
+        // Each phase without its first half second and its last window: the changes
+        // take place there, for the load's windows begin some 20 ms after the pauses.
+        let of_phase = truth.windows.iter().skip((phase * 8 + 2) as usize).take(5);
         of_phase.sum::<u64>()
     };
     for (rate, phase) in rates.into_iter().zip(0..) {
         // The time is cut out of a longer one, and a request counts where it ends:
         // one too many at one end or the other.
-        let given = in_time(rate, 1_500_000_000);
-        lab.enforcement(&format!("bytes in 1.5 s under a limit of {rate} bytes a second"))
+        let given = in_time(rate, 1_250_000_000);
+        lab.enforcement(&format!("bytes in 1.25 s under a limit of {rate} bytes a second"))
             .covers([R118])
             .file("io.max")
             .unit(Unit::Bytes)
@@ -370,12 +371,12 @@ fn changed_limit_holds_from_then_on(lab: Lab) -> Outcome {
                 SLICE_REASON,
             );
     }
-    lab.enforcement("bytes in 1.5 s after the limit was removed")
+    lab.enforcement("bytes in 1.25 s after the limit was removed")
         .covers([R118, R119])
         .file("io.max")
         .unit(Unit::Bytes)
         .observed(windows(3))
-        .at_least(in_time(3 * RATE, 1_500_000_000), "the device takes 2 ms for a request of 16 KiB: 7.8 MiB/s, half of it for what the calls take");
+        .at_least(in_time(3 * RATE, 1_250_000_000), "the device takes 2 ms for a request of 16 KiB: 7.8 MiB/s, half of it for what the calls take");
     Ok(())
 }
 
@@ -396,11 +397,11 @@ fn process_that_moves_is_held_to_its_new_group(lab: Lab) -> Outcome {
     let truth = load.truth(PATIENCE)?;
     record(&lab, "bytes a second in the tight, the loose and the tight one", &truth, None);
     for (rate, phase) in [RATE / 2, 2 * RATE, RATE / 2].into_iter().zip(0..) {
-        // Each phase without its first half second: the move takes place there.
-        let windows = truth.windows.iter().skip(phase * 8 + 2).take(6);
-        let given = in_time(rate, 1_500_000_000);
+        // As above: the moves take place in the other windows.
+        let windows = truth.windows.iter().skip(phase * 8 + 2).take(5);
+        let given = in_time(rate, 1_250_000_000);
         lab.enforcement(&format!(
-            "bytes in 1.5 s in phase {phase}, in a group with {rate} a second"
+            "bytes in 1.25 s in phase {phase}, in a group with {rate} a second"
         ))
         .covers([R118])
         .file("io.max")

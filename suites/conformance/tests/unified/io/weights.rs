@@ -137,7 +137,7 @@ fn lightest_is_not_starved_by_the_heaviest(lab: Lab) -> Outcome {
         .file("io.bfq.weight")
         .unit(Unit::Count)
         .observed(both[1].requests)
-        .between(1, 3 + BUDGET, "3 of 3000 requests are its share, and BFQ is never further than one budget from the ideal");
+        .between(1, 3 + BUDGET + 4, "3 of 3000 requests are its share, BFQ is never further than one budget from the ideal, and four are in flight at the end");
     let alone = other.load(&random(Operation::Read, &disk))?.truth(PATIENCE)?;
     record(&lab, "bytes a second of the light one alone", &alone, None);
     lab.enforcement("requests of the light one once it is alone")
@@ -294,7 +294,7 @@ fn weights_mean_nothing_without_bfq(
         .file("io.bfq.weight")
         .unit(Unit::Ratio)
         .observed(ratio(&both))
-        .between(0.99, 1.01, "each of two has one request in flight on a device that does one at a time: they take turns, 1500 each in 12 s, whatever a weight says that nobody reads; one begins some 20 ms, five requests, before the other");
+        .between(0.97, 1.03, "each of two has one request in flight on a device that does one at a time: they take turns, 1500 each in 12 s, whatever a weight says that nobody reads; one begins some 20 ms, five requests, before the other, and without a scheduler one may find the device free again before the other is awake, which no document rules out: a weight that was read would give 10");
     Ok(())
 }
 

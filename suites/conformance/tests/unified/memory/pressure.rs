@@ -2,13 +2,13 @@
 //! their own clocks, and its triggers.
 
 use std::io::Write;
-use std::os::fd::AsFd;
 
+use cgauge_lab::kernel::Open;
 use cgauge_lab::prelude::*;
 use cgauge_lab::time::now;
 use cgauge_workloads::{Growth, MaybePath, MemoryHog, Millis};
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 
 use crate::support::*;
 
@@ -146,15 +146,15 @@ fn triggers_fire_under_pressure(lab: Lab, #[values("some", "full")] line: &str) 
         .unit(Unit::Errno)
         .observed(trigger.write_all(format!("{line} 200000 2000000\0").as_bytes()).map_or_else(|it| it.to_string(), |()| "ok".into()))
         .equals("ok", "psi.rst, Monitoring for pressure thresholds: \"<some|full> <stall amount in us> <time window in us>\"");
-    let fired = |trigger: &dyn AsFd, milliseconds: u16| -> Result<bool, Stop> {
-        let mut watched = [PollFd::new(trigger.as_fd(), PollFlags::POLLPRI)];
-        Ok(poll(&mut watched, PollTimeout::from(milliseconds)).map_err(Stop::broken("poll"))? > 0)
+    let fired = |trigger: &Open, patience| -> Result<bool, Stop> {
+        let told = trigger.told(patience).map_err(Stop::broken("poll"))?;
+        Ok(told.contains(PollFlags::POLLPRI))
     };
     let answer = |it: bool| if it { "yes" } else { "no" };
     lab.notification("whether it fires without pressure")
         .covers([R113])
         .file("memory.pressure")
-        .observed(answer(fired(&trigger, 5000)?))
+        .observed(answer(fired(&trigger, Duration::from_secs(5))?))
         .equals("no", "nobody waits for memory");
     group.set("memory.high", HIGH)?;
     let _hog = group.load(&slowed())?;
@@ -162,7 +162,7 @@ fn triggers_fire_under_pressure(lab: Lab, #[values("some", "full")] line: &str) 
     lab.notification("whether it fires while a process is slowed for seconds")
         .covers([R113])
         .file("memory.pressure")
-        .observed(answer(fired(&trigger, 20_000)?))
+        .observed(answer(fired(&trigger, Duration::from_secs(20))?))
         .equals("yes", "psi.rst: \"when stall ... exceeds the threshold ... the kernel will wake\"; the process sleeps more than 200 ms in 2 s as soon as it is some per cent above");
     lab.value(
         "from the start of the load to the trigger",

@@ -196,6 +196,44 @@ fn protection_is_bounded_by_the_parents(
     Ok(())
 }
 
+/// Known bug 28: with `memory_recursiveprot` the parent's protection reaches a leaf that sets nothing, and so do low events; without it neither does.
+#[rstest]
+#[case::with_the_option("memory_recursiveprot", "some")]
+#[case::without("", "none")]
+fn bug_28_leaf_without_protection_has_its_parents_low_events(
+    lab: Lab,
+    #[case] option: &str,
+    #[case] expected: &str,
+) -> Outcome {
+    let _mounted = lab.remount(option)?;
+    let press = Press::new(&lab)?;
+    for group in [&press.bounded, &press.shelter] {
+        group.set("memory.low", 9 * MIB)?;
+    }
+    press.shelter.enable("memory")?;
+    let leaf = press.shelter.make("leaf")?;
+    let _holder = Press::fill(&leaf, 0)?;
+    let mut presser =
+        press.rival.spawn(|| Memory::anonymous(20 * MIB).map_or(0, |it| it.touch()))?;
+    lab.enforcement(
+        "the end of a neighbour that wants 20 MiB of anonymous memory, with 8 MiB in the leaf",
+    )
+    .covers([R086])
+    .file("memory.low")
+    .observed(format!("{:?}", presser.wait()?))
+    .equals("Code(0)", "cgroup-v2.rst, memory.low: protection is \"best-effort\"");
+    for file in ["memory.events", "memory.events.local"] {
+        let low = leaf.key(file, "low")?;
+        lab.accounting("low events of the leaf, which sets no boundary")
+            .covers([R086, R087])
+            .file(file)
+            .observed(if low > 0 { "some" } else { "none" })
+            .equals(expected, "cgroup-v2.rst, Mounting, memory_recursiveprot: \"Recursively apply memory.min and memory.low protection to entire subtrees, without requiring explicit downward propagation into leaf cgroups\"; 4 MiB of the leaf had to go");
+    }
+    drop(leaf);
+    Ok(())
+}
+
 /// Where children claim more protection than their parent has, each gets the part of it that its own protected usage is of all.
 #[rstest]
 #[case::more_than_there_is(8, 0)]

@@ -70,7 +70,7 @@ fn anon_follows_what_a_process_touches(lab: Lab) -> Outcome {
     }
     lab.accounting("page faults of the touched pages")
         .covers([R107])
-        .file("memory.stat")
+        .file("memory.stat:pgfault")
         .unit(Unit::Events)
         .observed(after.growth(&before, "pgfault")?)
         .equals(touched, "each page is touched for the first time once, which is one fault");

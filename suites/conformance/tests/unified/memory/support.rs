@@ -18,6 +18,8 @@ pub const BATCH: u64 = 64 * PAGE;
 /// one millisecond and keeps nothing.
 pub const DEVICE: &str = "/dev/nullb0";
 
+/// Why no lie about a file turns a check of what a process read.
+pub const ITS_OWN: &str = "the process's own reads, which go on whatever is told of a boundary that only reclaims; a kernel that cuts them short or kills it fails here";
 pub const BATCHED: &str = "each CPU takes charges 64 pages at a time and keeps the rest (mm/memcontrol.c, MEMCG_CHARGE_BATCH); there is one CPU";
 pub const EXACT: &str = "the process's own count of the pages that it touched between two readings, while it did nothing else";
 
@@ -53,6 +55,12 @@ impl Stepper {
     /// Lets it do its next step, and gives what it said.
     pub fn next(&self) -> Result<u64, Stop> {
         self.turns.next()
+    }
+
+    /// As [`Stepper::next`]; nothing if it does not come to the end of it, as when it
+    /// was killed.
+    pub fn next_if_alive(&self) -> Result<u64, Stop> {
+        Ok(self.turns.next_if_alive(60_000)?.unwrap_or(0))
     }
 
     pub fn turns(&self) -> &Turns {

@@ -154,6 +154,55 @@ fn pages_of_zeroes_are_counted_apart(lab: Lab) -> Outcome {
     Ok(())
 }
 
+/// Huge pages go to swap whole or in parts, and each is counted as either.
+#[rstest]
+fn huge_pages_are_swapped_whole_or_in_parts(lab: Lab) -> Outcome {
+    const COUNT: u64 = 4;
+    lab.needs_file("memory.reclaim", "since 5.19; swap is filled with it")?;
+    let _swap = lab.swap(64 * MIB)?;
+    no_khugepaged()?;
+    let group = lab.group("group")?;
+    if !Stat::now(&group)?.has("thp_swpout") {
+        return Err(lab.skip("this kernel's memory.stat has no thp_swpout (since 6.7)"));
+    }
+    let process = Stepper::start(&group, |turns| {
+        let Ok(memory) = Memory::huge(COUNT * HUGE) else { return };
+        turns.step(|| memory.scramble(0..memory.pages()));
+        turns.step(|| memory.pages());
+    })?;
+    let small = Stat::settled(&group)?;
+    let pages = process.next()?;
+    let before = Stat::settled(&group)?;
+    lab.accounting("anon_thp with four huge pages filled")
+        .covers([R107])
+        .file("memory.stat:anon_thp")
+        .unit(Unit::Bytes)
+        .observed(before.growth(&small, "anon_thp")?)
+        .equals(COUNT * HUGE, "the process filled them");
+    let _ = group.try_set("memory.reclaim", 64 * MIB);
+    let out = Stat::settled(&group)?;
+    lab.accounting("anon_thp once all was reclaimed")
+        .covers([R107])
+        .file("memory.stat:anon_thp")
+        .unit(Unit::Bytes)
+        .observed(out.growth(&before, "anon_thp")?)
+        .equals(-(COUNT * HUGE).cast_signed(), "none of them is in memory any more");
+    let [whole, parts] = ["thp_swpout", "thp_swpout_fallback"];
+    lab.accounting("thp_swpout and thp_swpout_fallback of them")
+        .covers([R107])
+        .file("memory.stat:thp_swpout")
+        .unit(Unit::Events)
+        .observed(out.growth(&before, whole)? + out.growth(&before, parts)?)
+        .equals(COUNT, "cgroup-v2.rst: \"Number of transparent hugepages which are swapout in one piece without splitting\", and those which were split before");
+    lab.accounting("memory.swap.current once all was reclaimed")
+        .covers([R109])
+        .file("memory.swap.current")
+        .unit(Unit::Pages)
+        .observed(group.number("memory.swap.current")? / PAGE)
+        .between(pages, pages + 64, "the process's own count, and its stack and heap");
+    Ok(())
+}
+
 /// `memory.swap.max` is the most that a group gets into swap; what does not fit stays in memory, and each refusal is counted.
 #[rstest]
 fn swap_max_stops_swapping(lab: Lab, #[values(0, 512)] limit: u64) -> Outcome {
@@ -260,7 +309,7 @@ fn swap_high_slows_who_grows_beyond_it(lab: Lab) -> Outcome {
         .file("memory.swap.events")
         .unit(Unit::Events)
         .observed(counted["high"])
-        .between(8, 512, "cgroup-v2.rst: \"The number of times the cgroup's swap usage was over the high threshold\", found out when memory is charged: for each 64 pages at least and for each page at most");
+        .equals(17 * (slowed / 2_000_000_000), "cgroup-v2.rst: \"The number of times the cgroup's swap usage was over the high threshold\", found out when memory is charged (mm/memcontrol.c, swap_find_max_overage): before each sleep of two seconds, of which the process's own clock tells the number, and with each of sixteen tries to reclaim (MAX_RECLAIM_RETRIES)");
     for key in ["oom", "oom_kill"] {
         lab.enforcement(&format!("{key} of the group"))
             .covers([R110])
@@ -286,6 +335,7 @@ fn zswap_is_counted_and_bounded(lab: Lab) -> Outcome {
         turns.step(|| memory.write(0..PAGES, 7));
         turns.step(|| memory.read(0..PAGES, 7));
         turns.step(|| memory.scramble(PAGES..PAGES + 512));
+        turns.step(|| memory.scramble(PAGES + 512..PAGES + 1024));
         turns.step(|| memory.pages());
     })?;
     process.next()?;
@@ -339,5 +389,29 @@ fn zswap_is_counted_and_bounded(lab: Lab) -> Outcome {
         .unit(Unit::Pages)
         .observed(none.growth(&back, "zswpout")?)
         .equals(0, "cgroup-v2.rst, memory.zswap.max: at the limit \"it will refuse to take any more stores\"");
+    if !group.has("memory.zswap.writeback")? {
+        // Since 6.8; the rest is older.
+        return Ok(());
+    }
+    lab.enforcement("pages that went past zswap to the device then")
+        .covers([R112])
+        .file("memory.zswap.writeback")
+        .unit(Unit::Pages)
+        .observed(none.growth(&back, "pswpout")?)
+        .between(
+            512,
+            512 + PAGES + 64,
+            "the pages that the process has touched last, and what came back and had no copy there",
+        );
+    group.set("memory.zswap.writeback", 0)?;
+    process.next()?;
+    let before = Stat::settled(&group)?;
+    let _ = group.try_set("memory.reclaim", 64 * MIB);
+    lab.enforcement("pages that went there with memory.zswap.writeback 0")
+        .covers([R112])
+        .file("memory.zswap.writeback")
+        .unit(Unit::Pages)
+        .observed(Stat::settled(&group)?.growth(&before, "pswpout")?)
+        .equals(0, "cgroup-v2.rst, memory.zswap.writeback: \"When this is set to 0, all swapping attempts to swapping devices are disabled\"; there are 512 pages that would go");
     Ok(())
 }

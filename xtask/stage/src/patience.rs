@@ -1,14 +1,14 @@
 //! How long a guest is waited for.
 //!
 //! A deadline on the wall's clock calls a guest hung that a busy host merely kept
-//! from running. So the time in which QEMU waited for a core does not count.
+//! from running. So the time in which its process waited for a core does not count.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 /// A deadline on a process, counted from the last sign of life.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     pid: u32,
     limit: Duration,
     since: Instant,
@@ -18,17 +18,17 @@ pub(super) struct Patience {
 
 impl Patience {
     /// Waits `limit` for the process `pid`, from now on.
-    pub(super) fn new(pid: u32, limit: Duration) -> Self {
+    pub(crate) fn new(pid: u32, limit: Duration) -> Self {
         Self { pid, limit, since: Instant::now(), waited: waited_for_a_core(pid) }
     }
 
     /// It gave a sign of life: the time counts from here.
-    pub(super) fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         *self = Self::new(self.pid, self.limit);
     }
 
     /// Whether the process had its time.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let passed = self.since.elapsed();
         passed > self.limit
             && passed.saturating_sub(waited_for_a_core(self.pid).saturating_sub(self.waited))
