@@ -19,6 +19,9 @@ pub struct Started<'a> {
     systemd: &'a Systemd,
     name: String,
     group: Group,
+    /// Slices that nobody asked for by name, which came with the unit and stay without
+    /// it: the nearest first, each with its group's path.
+    came_along: Vec<(String, String)>,
 }
 
 impl Systemd {
@@ -99,7 +102,25 @@ impl Systemd {
     fn started(&self, lab: &Lab, name: &str) -> Result<Started<'_>, Stop> {
         let group = self.found(lab, name)?;
         self.note(name);
-        Ok(Started { systemd: self, name: name.to_owned(), group })
+        Ok(Started {
+            systemd: self,
+            name: name.to_owned(),
+            group,
+            came_along: self.slices_above(name),
+        })
+    }
+
+    fn slices_above(&self, unit: &str) -> Vec<(String, String)> {
+        let mut above: Vec<(String, String)> = Vec::new();
+        loop {
+            let below = above.last().map_or(unit, |it| it.0.as_str());
+            let slice: String = self.property_of(below, "Slice").unwrap_or_default();
+            if !self.came_along(&slice) {
+                return above;
+            }
+            let path = self.control_group(&slice).unwrap_or_default();
+            above.push((slice, path));
+        }
     }
 
     /// The group of a unit that is there already.
@@ -172,20 +193,9 @@ impl Started<'_> {
 
 impl Drop for Started<'_> {
     fn drop(&mut self) {
-        // Slices that nobody asked for by name came with the unit, and stay without it.
-        let mut above: Vec<(String, String)> = Vec::new();
-        loop {
-            let unit = above.last().map_or(self.name.as_str(), |it| it.0.as_str());
-            let slice: String = self.systemd.property_of(unit, "Slice").unwrap_or_default();
-            if !self.systemd.came_along(&slice) {
-                break;
-            }
-            let path = self.systemd.control_group(&slice).unwrap_or_default();
-            above.push((slice, path));
-        }
         // Gone already, or found and named by the agent.
         let _ = self.stop();
-        for (slice, path) in above {
+        for (slice, path) in &self.came_along {
             let used = Dir::open(format!("{HIERARCHY}{path}")).and_then(|it| it.children());
             if used.is_ok_and(|it| !it.is_empty()) {
                 break;
