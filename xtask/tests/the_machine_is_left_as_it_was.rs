@@ -256,8 +256,8 @@ fn loads_meet_the_limits_of_the_stage() {
         });
         eprintln!("{stage}: {threads:?} threads");
         let started = threads.and_then(|it| it.to_string().parse::<f64>().ok()).unwrap();
-        // All that there may be, less the handful that start them.
-        assert!((4080.0..4096.0).contains(&started), "{stage}: {started} threads");
+        // All that there may be, less those that start them: an engine in Go has a dozen or two.
+        assert!((4056.0..4096.0).contains(&started), "{stage}: {started} threads");
         let killed = events.iter().any(|it| {
             matches!(it, Event::CaseEnd(end) if end.case == "takes_all_memory"
                 && end.outcome == Outcome::Error && end.reason.contains("signal 9"))
