@@ -14,7 +14,8 @@ use zbus::export::futures_core::Stream;
 use zbus::message::Type;
 use zbus::wire::{DynamicDeserialize, DynamicType};
 use zbus::{
-    Connection, MatchRule, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant,
+    Connection, DBusError, MatchRule, Message, MessageStream, ObjectPath, OwnedObjectPath,
+    OwnedVariant,
 };
 
 use crate::unit::Property;
@@ -39,6 +40,10 @@ impl From<zbus::Error> for Refused {
         match error {
             zbus::Error::MethodError(name, message, _) => {
                 Self { name: name.to_string(), message: message.unwrap_or_default() }
+            }
+            // The bus's own errors come as a type of their own.
+            zbus::Error::FDO(error) => {
+                Self { name: error.name().to_string(), message: error.to_string() }
             }
             other => Self { name: "the connection".to_owned(), message: other.to_string() },
         }

@@ -172,19 +172,26 @@ impl Started<'_> {
 
 impl Drop for Started<'_> {
     fn drop(&mut self) {
-        // Gone already, or found and named by the agent.
-        let mut slice: String = self.property("Slice").unwrap_or_default();
-        let _ = self.stop();
         // Slices that nobody asked for by name came with the unit, and stay without it.
-        while self.systemd.came_along(&slice) {
-            let above = self.systemd.property_of(&slice, "Slice").unwrap_or_default();
+        let mut above: Vec<(String, String)> = Vec::new();
+        loop {
+            let unit = above.last().map_or(self.name.as_str(), |it| it.0.as_str());
+            let slice: String = self.systemd.property_of(unit, "Slice").unwrap_or_default();
+            if !self.systemd.came_along(&slice) {
+                break;
+            }
             let path = self.systemd.control_group(&slice).unwrap_or_default();
+            above.push((slice, path));
+        }
+        // Gone already, or found and named by the agent.
+        let _ = self.stop();
+        for (slice, path) in above {
             let used = Dir::open(format!("{HIERARCHY}{path}")).and_then(|it| it.children());
             if used.is_ok_and(|it| !it.is_empty()) {
                 break;
             }
+            // One that lives no longer than what is in it has gone by itself.
             let _ = self.systemd.job("StopUnit", &(slice.as_str(), "replace"));
-            slice = above;
         }
     }
 }

@@ -56,8 +56,9 @@ fn scope_takes_in_processes_made_elsewhere(lab: Lab, systemd: Systemd) -> Outcom
     let processes = [elsewhere.sleeper()?, elsewhere.sleeper()?, elsewhere.sleeper()?];
     let mut pids: Vec<_> = processes.iter().map(|it| it.pid()).collect();
     let slice = systemd.slice(&lab, "taken.slice", &[])?;
-    let scope =
-        systemd.scope(&lab, "in.scope", &pids[..2], &[("Slice", Variant::from(slice.name()))])?;
+    // To attach more is for units that are delegated.
+    let within = [("Slice", Variant::from(slice.name())), ("Delegate", Variant::from(true))];
+    let scope = systemd.scope(&lab, "in.scope", &pids[..2], &within)?;
     for pid in &pids[..2] {
         lab.hierarchy("the group of a process that the scope was made of")
             .covers([S07])
