@@ -61,6 +61,8 @@ impl Systemd {
         let program = command.first().cloned().unwrap_or_default();
         let mut all = vec![
             ("ExecStart", Variant::from(vec![(program, command, false)])),
+            // Started when its program is: its group is its user's by then.
+            ("Type", Variant::from("exec")),
             // A guest boots without what most services wait for.
             ("DefaultDependencies", Variant::from(false)),
             ("StandardOutput", Variant::from("null")),
