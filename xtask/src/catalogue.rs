@@ -76,7 +76,7 @@ pub struct Needs {
     #[serde(default)]
     pub quick: Vec<String>,
     /// The functions or modules of cases that are safe and hold on a kernel with
-    /// others on it, by their whole name (`*` is all), and how many CPUs they need.
+    /// others on it, by their whole name, and how many CPUs they need.
     /// They touch nothing outside their own groups. Every other needs a kernel of
     /// its own.
     #[serde(default)]
@@ -381,7 +381,7 @@ mod tests {
             for name in suite.needs.shared_kernel.keys() {
                 let module = format!("{name}::");
                 let is_there = |it: &String| it == name || it.starts_with(&module);
-                let known = name == "*" || suite.functions.keys().any(is_there);
+                let known = suite.functions.keys().any(is_there);
                 assert!(known, "{}: shared_kernel names {name}, which is not there", suite.name);
             }
             let naming = suite.functions.values().filter(|it| !it.requirements.is_empty()).count();
