@@ -43,7 +43,7 @@ const IN_A_VM: [Step; 2] = [
             "--features",
             "vm",
             "--test",
-            "*",
+            "nothing_is_lost",
             "--",
             "--test-threads=1",
         ],

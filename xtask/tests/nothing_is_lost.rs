@@ -284,7 +284,7 @@ fn what_cannot_be_is_said_in_one_sentence() {
         ("run pidz".to_owned(), 2, "did you mean pids"),
         ("run hostile --case hold_s".to_owned(), 2, "did you mean holds"),
         ("run --partition 3/2".to_owned(), 2, "3/2"),
-        ("run --driver systemd".to_owned(), 2, "nothing is left to run"),
+        ("run pids --driver systemd".to_owned(), 2, "nothing is left to run"),
     ];
     for (line, code, words) in cases {
         let place = Place::new();
