@@ -47,7 +47,10 @@ impl Ground {
             [] => None,
             _ => Some(cgauge_provision::find_or_install(&tools, say)?),
         };
-        let work = work::Folder::new(&target.join("work"))?;
+        let work = work::Folder::new(&target.join("work"));
+        if qemu.is_some() {
+            work.make()?;
+        }
         Ok(Self { kernels, cache, qemu, work, stop: Arc::clone(stop) })
     }
 

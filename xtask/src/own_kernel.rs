@@ -111,6 +111,7 @@ impl OwnKernel {
         }
         let program = env::current_exe().context("find this program")?;
         let holder = Arc::new(Holder::new(self.trees.clone(), &program, &common.work)?);
+        // Only now there is somebody who removes it, whatever happens.
         let rootfs = common.work.join("rootfs");
         fill(&rootfs, binaries)?;
         Ok(Settled { machine: self, holder, rootfs })

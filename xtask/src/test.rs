@@ -33,7 +33,7 @@ const WITHOUT_A_VM: [Step; 3] = [
     Step { what: "unit tests", arguments: &["test", "--workspace"] },
 ];
 
-const IN_A_VM: [Step; 2] = [
+const WITH_GUESTS: [Step; 3] = [
     Step {
         what: "nothing is lost and nothing hangs, whatever a guest does",
         arguments: &[
@@ -49,6 +49,20 @@ const IN_A_VM: [Step; 2] = [
         ],
     },
     Step {
+        what: "the machine is left as it was, whenever a run on its own kernel is killed",
+        arguments: &[
+            "test",
+            "--package",
+            "xtask",
+            "--features",
+            "container",
+            "--test",
+            "the_machine_is_left_as_it_was",
+            "--",
+            "--test-threads=1",
+        ],
+    },
+    Step {
         what: "a short run on a real kernel",
         arguments: &["run", "--quiet", "--package", "xtask", "--", "run", "--quick"],
     },
@@ -56,7 +70,7 @@ const IN_A_VM: [Step; 2] = [
 
 /// Runs the tests, and stops at the first step that fails.
 pub fn test(workspace: &Path, flags: &Test) -> Result<Exit> {
-    let in_a_vm: &[Step] = if flags.unit { &[] } else { &IN_A_VM };
+    let in_a_vm: &[Step] = if flags.unit { &[] } else { &WITH_GUESTS };
     for step in WITHOUT_A_VM.iter().chain(in_a_vm) {
         eprintln!("== {}: cargo {}", step.what, step.arguments.join(" "));
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

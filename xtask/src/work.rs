@@ -11,13 +11,16 @@ use anyhow::{Context, Result};
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes a folder of this process's own below `parent`, and removes those of
-    /// processes that are gone.
-    pub fn new(parent: &Path) -> Result<Self> {
+    /// Names a folder of this process's own below `parent`, and removes those of
+    /// processes that are gone. It is made by whoever needs it.
+    pub fn new(parent: &Path) -> Self {
         sweep(parent);
-        let path = parent.join(std::process::id().to_string());
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self(path))
+        Self(parent.join(std::process::id().to_string()))
+    }
+
+    /// Makes it.
+    pub fn make(&self) -> Result<()> {
+        fs::create_dir_all(&self.0).with_context(|| format!("cannot make {}", self.0.display()))
     }
 
     /// Where it is.
@@ -56,7 +59,8 @@ mod tests {
         for name in ["4194999", "1", "kept"] {
             fs::create_dir(parent.path().join(name)).unwrap();
         }
-        let folder = Folder::new(parent.path()).unwrap();
+        let folder = Folder::new(parent.path());
+        folder.make().unwrap();
         let there = |name: &str| parent.path().join(name).exists();
         assert!(!there("4194999") && there("1") && there("kept"));
         let own = folder.path().to_path_buf();

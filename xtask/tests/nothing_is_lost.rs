@@ -147,6 +147,8 @@ fn each_hostile_case_costs_itself_and_no_other() {
         ("leaves_things_behind", Error, "left something behind"),
         ("taints_the_kernel", Fail, "kernel taint"),
         ("takes_its_time", Pass, ""),
+        ("starts_threads_until_it_is_refused", Pass, ""),
+        ("takes_all_memory", Error, "signal 9"),
     ];
     for (case, outcome, reason) in expected {
         let end = &ends[case];

@@ -75,6 +75,19 @@ const OPERATIONS: [&str; 6] = [
     "fork and exit",
 ];
 
+/// What an operation does to a group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Change,
+    Read,
+}
+
+impl Kind {
+    fn of(operation: &str) -> Self {
+        if operation.starts_with("reading") { Self::Read } else { Self::Change }
+    }
+}
+
 fn groups(sweeps: &Sweeps<'_>) -> Answer {
     let number = |metric: &str| sweeps.curve("groups::node_carries_groups", &[], "groups", metric);
     let depth = |metric: &str| sweeps.curve("groups::node_carries_depth", &[], "depth", metric);
@@ -123,20 +136,23 @@ fn groups(sweeps: &Sweeps<'_>) -> Answer {
             text
         },
     );
-    let picture =
-        |title, x: (&'static str, Unit, Spacing), columns: &[(&str, Unit, Option<Curve>)]| {
-            Sweep {
-                title,
-                subtitle: "one operation, all controllers enabled",
-                says: String::new(),
-                good: "flat lines: what one group costs does not depend on the others.",
-                x,
-                y: ("one operation", Unit::Nanoseconds, Spacing::Logarithmic),
-                lines: columns.iter().map(|(name, _, curve)| line(name, curve)).collect(),
-                limit: None,
-            }
-            .draw()
-        };
+    // Each in two pictures: there are more lines than colours.
+    let picture = |title, x, columns: &[(&str, Unit, Option<Curve>)], kind| {
+        let of_kind = columns.iter().filter(|it| Kind::of(it.0) == kind);
+        Sweep {
+            title,
+            subtitle: "one operation, all controllers enabled",
+            says: String::new(),
+            good: "flat lines: what one group costs does not depend on the others.",
+            x,
+            y: ("one operation", Unit::Nanoseconds, Spacing::Logarithmic),
+            lines: of_kind.map(|(name, _, curve)| line(name, curve)).collect(),
+            limit: None,
+        }
+        .draw()
+    };
+    let groups_axis = ("groups", Unit::Count, Spacing::Logarithmic);
+    let depth_axis = ("depth", Unit::Count, Spacing::Linear);
     let charts = [
         Sweep {
             title: "Kernel memory of a group",
@@ -149,12 +165,10 @@ fn groups(sweeps: &Sweeps<'_>) -> Answer {
             limit: None,
         }
         .draw(),
-        picture(
-            "Operations by the number of groups",
-            ("groups", Unit::Count, Spacing::Logarithmic),
-            &by_number,
-        ),
-        picture("Operations by depth", ("depth", Unit::Count, Spacing::Linear), &by_depth),
+        picture("Changes by the number of groups", groups_axis, &by_number, Kind::Change),
+        picture("Reads by the number of groups", groups_axis, &by_number, Kind::Read),
+        picture("Changes by depth", depth_axis, &by_depth, Kind::Change),
+        picture("Reads by depth", depth_axis, &by_depth, Kind::Read),
     ];
     let mut with_memory = vec![("kernel memory", Unit::Bytes, memory)];
     with_memory.extend(by_number);
@@ -312,7 +326,7 @@ fn limit(sweeps: &Sweeps<'_>) -> Answer {
         question: "What does a CPU limit cost?",
         sentence,
         tables,
-        basis: "Threads that always want to run, on four CPUs for a second: the worst that a limit does. Stalls below 4 ms are not counted, and percentiles are over the 64 longest stalls of each thread.",
+        basis: "Threads that always want to run, on four CPUs for a second: the worst that a limit does. A stall is any time in which a thread could not run, waiting for its turn among the others included. Stalls below 4 ms are not counted, and percentiles are over the 64 longest stalls of each thread.",
         charts: charts.into_iter().flatten().collect(),
     }
 }

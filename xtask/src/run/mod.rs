@@ -131,7 +131,11 @@ pub fn measure(
     })?;
     let clock = plan::clock(StageKind::Vm, &flags);
     let common = ground.common(clock, flags.silence.0);
-    let binaries = build::guest_binaries(workspace, &suites)?.kept_in(&common.work)?;
+    let mut binaries = build::guest_binaries(workspace, &suites)?;
+    // Without a VM there is no folder yet: it is made once its keeper lives.
+    if common.qemu.is_some() {
+        binaries = binaries.kept_in(&common.work)?;
+    }
     let userlands = ground.userlands(configurations.iter().filter_map(|it| it.userland), &say)?;
     let listed: Vec<_> = suites
         .iter()

@@ -103,7 +103,7 @@ fn is_of_another_family(suite: &str, metric: &str) -> bool {
 }
 
 /// `watchers=10, mechanism=Mechanism__Poll` as `watchers=10, Poll`.
-fn told(parameters: &str) -> String {
+pub(super) fn told(parameters: &str) -> String {
     let parts = parameters.split(", ").map(|it| match it.split_once('=') {
         None => words(it),
         // `Mechanism::Poll` as rstest spells it.

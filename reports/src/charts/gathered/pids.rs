@@ -2,7 +2,7 @@
 
 use cgauge_record::Unit;
 
-use super::cpu::words;
+use super::notification::told;
 use super::{Found, Gathered, Records, Words};
 use crate::charts::axis::Axis;
 use crate::charts::figure::{Figure, Layer, Shape};
@@ -32,7 +32,7 @@ fn bomb(records: &Records<'_>) -> Option<Gathered> {
         refused.into_iter().filter(|it| it.0 <= end && it.1 <= limit * 1.5).collect();
     Words {
         title: "Processes of a fork bomb against pids.max".into(),
-        subtitle: format!("{}, {}", name.base, words(&name.parameters)),
+        subtitle: format!("{}, {}", name.base, told(&name.parameters)),
         says: format!("At most {} processes under a limit of {}.", significant(most), significant(limit)),
         good: "the line climbs to the limit, stays there and never crosses it; forks are refused from that moment on, and not before.",
     }

@@ -122,7 +122,7 @@ fn unreclaimable() -> Result<u64, Stop> {
     let text = std::fs::read_to_string("/proc/meminfo")?;
     let kib = |key: &str| -> u64 {
         let line = text.lines().find_map(|it| it.strip_prefix(key));
-        line.and_then(|it| it.split_ascii_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+        line.and_then(|it| it.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0)
     };
     Ok((kib("Slab:") + kib("Percpu:") + kib("KernelStack:")) * 1024)
 }

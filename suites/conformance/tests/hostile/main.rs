@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Write;
 
 use cgauge_lab::prelude::*;
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 
@@ -221,6 +222,41 @@ fn takes_its_time(lab: Lab) -> Outcome {
         std::hint::spin_loop();
     }
     Ok(())
+}
+
+/// Threads are started until the kernel refuses one, in no group with a limit of the case's.
+#[rstest]
+fn starts_threads_until_it_is_refused(lab: Lab) -> Outcome {
+    /// More than any guest may have.
+    const MANY: u64 = 20_000;
+    let group = lab.group("bomb")?;
+    let bomb = group.spawn(|| {
+        let start = || std::thread::Builder::new().stack_size(16 << 10).spawn(std::thread::park);
+        let mut started = 0;
+        while started < MANY {
+            match start() {
+                Ok(_) => started += 1,
+                Err(error) => return (started, error.raw_os_error()),
+            }
+        }
+        (started, None)
+    })?;
+    let (started, answer) = bomb.finish()?;
+    lab.enforcement("the answer to one thread more")
+        .observed(format!("{:?}", answer.map(Errno::from_raw)))
+        .equals("Some(EAGAIN)", "clone(2): there is a limit, the guest's or one above it");
+    lab.value("threads", Unit::Count, started, Neither);
+    Ok(())
+}
+
+/// Memory is taken until there is none.
+#[rstest]
+fn takes_all_memory(lab: Lab) -> Outcome {
+    one_good_check(&lab);
+    let mut taken = Vec::new();
+    loop {
+        taken.push(vec![1_u8; 1 << 20]);
+    }
 }
 
 fn take_ports() {

@@ -102,34 +102,39 @@ fn shares_follow_the_weights(
     compete(&lab, "direct", WEIGHT, &random(operation, &disk), [(&one, heavy), (&other, light)])
 }
 
-/// A weight for one device holds there and not elsewhere, and 0 takes it back.
+/// A weight for one device holds there, and the default on all others.
 #[rstest]
-fn weight_of_a_device_holds_there_until_it_is_0(lab: Lab) -> Outcome {
+fn weight_of_a_device_is_for_that_device(lab: Lab) -> Outcome {
     needs_bfq(&lab)?;
     let root = lab.legacy("blkio")?;
     let (special, plain) = (slow(&lab, "bfq")?, slow(&lab, "bfq")?);
     let (one, other) = (root.make("one")?, root.make("other")?);
-    for (weight, shown, heavy) in
-        [(400, format!("{} 400\n", special.number()), 400), (0, String::new(), 100)]
-    {
-        one.set(OF_DEVICE, format!("{} {weight}", special.number()))?;
-        lab.interface(&format!("the weights of devices after {weight}"))
-            .covers([R177])
-            .file(OF_DEVICE)
-            .observed(one.get(OF_DEVICE)?)
-            .equals(shown, "blkio-controller.rst, weight_device: a line a device that has one of its own, and \"dev_maj:dev_minor 0\" removes it");
-        lab.interface(&format!("the group's weight after {weight}"))
-            .covers([R177])
-            .file(WEIGHT)
-            .observed(one.number(WEIGHT)?)
-            .equals(100, "blkio-controller.rst: the rule of a device overrides the group's default, and does not change it");
-        let load = random(Operation::Read, &special);
-        let what = format!("on the device with {weight}");
+    one.set(OF_DEVICE, format!("{} 400", special.number()))?;
+    lab.interface("the weights of devices")
+        .covers([R177])
+        .file(OF_DEVICE)
+        .observed(one.get(OF_DEVICE)?)
+        .equals(format!("default 100\n{} 400\n", special.number()), "blkio-controller.rst, weight_device: a line a device that has one of its own, behind that of the default");
+    for (what, disk, heavy) in [("the device", &special, 400), ("another device", &plain, 100)] {
+        let load = random(Operation::Read, disk);
+        let what = format!("on {what}");
         compete(&lab, &what, OF_DEVICE, &load, [(&one, heavy), (&other, 100)])?;
     }
-    one.set(OF_DEVICE, format!("{} 400", special.number()))?;
-    let load = random(Operation::Read, &plain);
-    compete(&lab, "on another device", OF_DEVICE, &load, [(&one, 100), (&other, 100)])
+    Ok(())
+}
+
+/// A device's weight that was taken back counts no longer: the group's own does.
+#[rstest]
+fn weight_of_a_device_is_gone_once_it_is_taken_back(lab: Lab) -> Outcome {
+    needs_bfq(&lab)?;
+    let root = lab.legacy("blkio")?;
+    let disk = slow(&lab, "bfq")?;
+    let (one, other) = (root.make("one")?, root.make("other")?);
+    let load = random(Operation::Read, &disk);
+    one.set(OF_DEVICE, format!("{} 400", disk.number()))?;
+    compete(&lab, "with 400", OF_DEVICE, &load, [(&one, 400), (&other, 100)])?;
+    one.set(OF_DEVICE, format!("{} default", disk.number()))?;
+    compete(&lab, "once it is taken back", OF_DEVICE, &load, [(&one, 100), (&other, 100)])
 }
 
 /// Weights go from 1 to 1000, 100 at first; a device has one only where BFQ runs.
@@ -161,7 +166,7 @@ fn weights_go_from_1_to_1000(lab: Lab) -> Outcome {
             format!("{} 1\n", with.number()),
         ),
         (OF_DEVICE, "999:999 500".to_owned(), "ENODEV", 1000, format!("{} 1\n", with.number())),
-        (OF_DEVICE, format!("{} 0", with.number()), "ok", 1000, String::new()),
+        (OF_DEVICE, format!("{} default", with.number()), "ok", 1000, String::new()),
     ] {
         let words =
             written.replace(with.number(), "BFQ-DEVICE").replace(without.number(), "DEVICE");
@@ -182,7 +187,22 @@ fn weights_go_from_1_to_1000(lab: Lab) -> Outcome {
             .covers([R177])
             .file(OF_DEVICE)
             .observed(group.get(OF_DEVICE)?)
-            .equals(of_device, "what was refused changes nothing, and 0 removes");
+            .equals(format!("default {weight}\n{of_device}"), "the default, and a line a device that has one of its own; what was refused changes nothing");
     }
+    Ok(())
+}
+
+/// A device's weight is removed by 0.
+#[rstest]
+fn weight_of_a_device_is_removed_by_0(lab: Lab) -> Outcome {
+    needs_bfq(&lab)?;
+    let disk = slow(&lab, "bfq")?;
+    let group = lab.legacy("blkio")?.make("group")?;
+    group.set(OF_DEVICE, format!("{} 500", disk.number()))?;
+    lab.interface("the answer to a device's weight of 0")
+        .covers([R177])
+        .file(OF_DEVICE)
+        .answered(&group.try_set(OF_DEVICE, format!("{} 0", disk.number())))
+        .equals("ok", "blkio-controller.rst, weight_device: \"Remove specific weight for /dev/sda in this cgroup\" by writing \"8:0 0\"");
     Ok(())
 }

@@ -32,8 +32,11 @@ const DEEDS: [Deed; 13] = [
     block(1, 3),
     block(1, 5),
     block(42, 7),
-    Deed::Make(SFlag::S_IFIFO, 0, 0),
+    PIPE,
 ];
+/// No device at all.
+const PIPE: Deed = Deed::Make(SFlag::S_IFIFO, 0, 0);
+const BEFORE: &str = "before any rule";
 
 /// Does each deed in `group`, where exactly those in `denied` get EPERM.
 fn expect(lab: &Lab, when: &str, group: &Group, denied: impl Fn(Deed) -> bool) -> Outcome {
@@ -45,11 +48,13 @@ fn expect(lab: &Lab, when: &str, group: &Group, denied: impl Fn(Deed) -> bool) -
             ),
             false => (deed.if_allowed(), "no rule speaks against it, and nobody drives block 42"),
         };
-        lab.enforcement(&format!("{deed:?} {when}"))
-            .file(DENY)
-            .unit(Unit::Errno)
-            .observed(deed.within(group)?)
-            .equals(answer, why);
+        let question = lab.enforcement(&format!("{deed:?} {when}"));
+        let question = match deed {
+            _ if when == BEFORE => question.beyond_lies("nothing was asked of the controller yet"),
+            PIPE => question.beyond_lies("no rule is about it"),
+            _ => question,
+        };
+        question.file(DENY).unit(Unit::Errno).observed(deed.within(group)?).equals(answer, why);
     }
     Ok(())
 }
@@ -89,7 +94,7 @@ fn denied_is_denied_until_it_is_allowed(
     let _node = Node::new()?;
     let root = lab.legacy("devices")?;
     let (group, neighbour) = (root.make("group")?, root.make("neighbour")?);
-    expect(&lab, "before any rule", &group, |_| false)?;
+    expect(&lab, BEFORE, &group, |_| false)?;
     group.set(DENY, rule)?;
     expect(&lab, "once it is denied", &group, |it| denied.contains(&it))?;
     shows(
@@ -119,8 +124,6 @@ fn denied_is_denied_until_it_is_allowed(
     Deed::Read(NULL), Deed::Write(NULL), Deed::Both(NULL), Deed::Both(ZERO),
 ])]
 fn allowed_alone_goes_through(lab: Lab, #[case] rule: &str, #[case] allowed: &[Deed]) -> Outcome {
-    /// No device at all.
-    const PIPE: Deed = Deed::Make(SFlag::S_IFIFO, 0, 0);
     let _node = Node::new()?;
     let group = lab.legacy("devices")?.make("group")?;
     group.set(DENY, "a")?;

@@ -30,7 +30,12 @@ fn process_has_the_state_of_the_group_that_it_is_in(lab: Lab, #[case] file: &str
                 .equals("ok", "kernel/cgroup/legacy_freezer.c, freezer_attach, since 3.8: migrations are allowed, and make a task conform to the state of where it goes; before, one out of a frozen group was refused");
             settle(&frozen, "FROZEN")?;
         }
-        lab.enforcement(&format!("what a process does {what}"))
+        let question = lab.enforcement(&format!("what a process does {what}"));
+        let question = match to {
+            Some(_) => question,
+            None => question.beyond_lies("its group was asked for nothing yet"),
+        };
+        question
             .covers([R181])
             .file(file)
             .observed(mover.does())

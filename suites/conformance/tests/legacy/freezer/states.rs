@@ -205,7 +205,12 @@ fn state_is_the_own_and_that_of_all_above(lab: Lab) -> Outcome {
             [("the leaf", &ticker, expected[2]), ("the one beside", &other, expected[3])]
         {
             let frozen = expected.starts_with("FROZEN");
-            lab.enforcement(&format!("what a process in {role} does once {told}"))
+            let question = lab.enforcement(&format!("what a process in {role} does once {told}"));
+            let question = match group {
+                Some(_) => question,
+                None => question.beyond_lies("nothing was asked of the controller yet"),
+            };
+            question
                 .covers([R179, R180])
                 .file(STATE)
                 .observed(ticker.does())

@@ -41,19 +41,18 @@ fn cpu_time_is_a_tick_behind_and_then_true(
     let counted = || Ok::<_, Stop>(usage()?.saturating_sub(before));
     let truth = || {
         let each = now().saturating_sub(start).min(length);
-        let all = each.as_micros() as u64 * cpus as u64;
-        (all, all)
+        each.as_micros() as u64 * cpus as u64
     };
     let (mut running, mut after) = (Deviations::since(start), Deviations::since(end));
     pause(start.saturating_sub(now()));
     while now() + length / 20 < end {
-        running.sample(truth, counted)?;
+        running.sample(truth, counted, |least| (least, truth()))?;
         pause(length / 23);
     }
     // To the last microsecond that anybody spins.
     pause(end.saturating_sub(now()));
     for nth in 0..20_u32 {
-        after.sample(truth, counted)?;
+        after.sample(truth, counted, |least| (least, truth()))?;
         pause(Duration::from_micros(50) * (nth + 1));
     }
     let (n, tick) = (cpus as u64, tick()?.as_micros() as u64);

@@ -56,16 +56,19 @@ impl Deviations {
         Self { began, samples: Vec::new() }
     }
 
-    /// Takes a sample: the truth before and after the counter is read.
-    pub fn sample(
+    /// Takes a sample: the load's own counts are taken before the counter is read,
+    /// and what the truth lay between while it was follows from them and from those
+    /// after it.
+    pub fn sample<T>(
         &mut self,
-        truth: impl Fn() -> (u64, u64),
+        before: impl FnOnce() -> T,
         counter: impl FnOnce() -> Result<u64, Stop>,
+        between: impl FnOnce(T) -> (u64, u64),
     ) -> Outcome {
         let at = now().saturating_sub(self.began);
-        let (least, _) = truth();
+        let taken = before();
         let counted = counter()?;
-        let (_, most) = truth();
+        let (least, most) = between(taken);
         self.samples.push(Sample { at, counted, least, most });
         Ok(())
     }

@@ -49,18 +49,19 @@ fn requests_are_counted_when_they_are_issued(
     let _readers = readers.collect::<Result<Vec<_>, _>>()?;
     let key = |key: &'static str| counted(&parent, &disk, key);
     let (before, bytes_before) = (key("rios")?, key("rbytes")?);
-    let truth = || (Count::sum(&ended), Count::sum(&begun));
-    let in_bytes = || (Count::sum(&ended) * 4096, Count::sum(&begun) * 4096);
+    let over = || Count::sum(&ended);
+    let between = |least| (least, Count::sum(&begun));
+    let in_bytes = |least| (least * 4096, Count::sum(&begun) * 4096);
     let mut running = (Deviations::since(now()), Deviations::since(now()));
     begun.iter().for_each(|_| go.open());
     while Count::sum(&ended) < processes as u64 * requests {
-        running.0.sample(truth, || Ok(key("rios")? - before))?;
-        running.1.sample(in_bytes, || Ok(key("rbytes")? - bytes_before))?;
+        running.0.sample(over, || Ok(key("rios")? - before), between)?;
+        running.1.sample(over, || Ok(key("rbytes")? - bytes_before), in_bytes)?;
         pause(Duration::from_micros(900));
     }
     let mut after = Deviations::since(now());
     for _ in 0..10 {
-        after.sample(truth, || Ok(key("rios")? - before))?;
+        after.sample(over, || Ok(key("rios")? - before), between)?;
         pause(Duration::from_millis(5));
     }
     let circumstances = format!("{cpus} CPUs, {groups} groups, {requests} requests each");
@@ -128,13 +129,12 @@ fn stall_is_counted_however_often_it_is_read(
     let truth = || {
         let begun = since.get();
         let going = if begun == 0 { 0 } else { now().as_micros() as u64 - begun };
-        let sum = over.get() + going;
-        (sum, sum)
+        over.get() + going
     };
     let mut running = Deviations::since(now());
     let end = now() + Duration::from_millis(20) + completion * 7;
     while now() < end {
-        running.sample(truth, || Ok(some()? - before))?;
+        running.sample(truth, || Ok(some()? - before), |least| (least, truth()))?;
         pause(Duration::from_micros(every_us));
     }
     reader.finish()?;

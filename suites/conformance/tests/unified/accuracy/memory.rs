@@ -60,25 +60,23 @@ fn memory_is_off_by_the_batches_of_the_cpus(
     let (current_before, anon_before): (u64, u64) = (current()?, anon()?);
     // Counters may fall below where they were: both are shifted by what they may.
     let shift = BATCH * CPUS;
-    let truth = || {
-        let sum = Count::sum(&touched) + shift;
-        // Each may have been charged for a page that it has not counted yet.
-        (sum, sum + processes as u64)
-    };
+    let counted = || Count::sum(&touched) + shift;
+    // Each may have been charged for a page that it has not counted yet.
+    let between = |least| (least, counted() + processes as u64);
     let of_current = || Ok::<_, Stop>((current()? + shift).saturating_sub(current_before));
     let of_anon = || Ok::<_, Stop>(anon()? + shift - anon_before);
     let whole = processes as u64 * each;
     touched.iter().for_each(|_| go.open());
     let mut running = (Deviations::since(now()), Deviations::since(now()));
     while Count::sum(&touched) < whole {
-        running.0.sample(truth, of_current)?;
-        running.1.sample(truth, of_anon)?;
+        running.0.sample(counted, of_current, between)?;
+        running.1.sample(counted, of_anon, between)?;
         pause(Duration::from_micros(700));
     }
     let mut after = (Deviations::since(now()), Deviations::since(now()));
     for nth in 0..60 {
-        after.0.sample(truth, of_current)?;
-        after.1.sample(truth, of_anon)?;
+        after.0.sample(counted, of_current, between)?;
+        after.1.sample(counted, of_anon, between)?;
         pause(Duration::from_millis(if nth < 10 { 1 } else { 50 }));
     }
     let circumstances = format!("{cpus} CPUs, {groups} groups, {pages} pages");
