@@ -4,7 +4,8 @@
 use cgauge_record::Unit;
 use serde::Serialize;
 
-use super::answers::{FORGIVEN, stall_by_crowding, throughput};
+use super::answers::cpu::stall_by_crowding;
+use super::answers::{FORGIVEN, throughput};
 use super::curve::{Curve, Reach};
 use super::model::{Model, Service};
 use super::sweeps::Sweeps;
